@@ -135,7 +135,8 @@ def _median(work: Step, count: int) -> float:
 def _ours(options: argparse.Namespace, batch) -> tuple[Step, Step]:
     """Return a step of training as `train` takes it, and the segmentation of one image."""
     from kerasunet.backend import prepared_backend
-    from kerasunet.training.optimizer import compile_for_training, learner_of
+    from kerasunet.training.learner import learner_of
+    from kerasunet.training.optimizer import compile_for_training
     from kerasunet.training.settings import Optimization
 
     optimization = Optimization(steps=1000, precision=options.precision)

@@ -227,9 +227,14 @@ def rates_stage(_: dict) -> Iterator[Group]:
     yield Group("none", tuple((cell, ("none",)) for cell in cells))
 
 
+def rgn_rates_cells() -> list[Cell]:
+    """Cells of the base rates of `rgn`."""
+    return rate_cells()[:2]
+
+
 def rgn_rates_stage(_: dict) -> Iterator[Group]:
     for rate in RGN_RATES:
-        for cell in rate_cells()[:2]:
+        for cell in rgn_rates_cells():
             one = replace(cell, name=f"{cell.name}-rgn-{rate:g}", rate=rate)
             yield Group(f"rgn-{rate:g}", ((one, ("rgn",)),))
 
@@ -610,9 +615,9 @@ def tables(options: argparse.Namespace) -> int:
     for name, family, best, known in _by_factor(options.output):
         listing = ", ".join(f"{factor:g}: {dice:.4f}" for factor, dice in known.items())
         print(f"| {name} | `{family}` | {best:g} | {listing} |")
-    for cell in rate_cells()[:2]:
+    for cell in rgn_rates_cells():
         if dice := _dice_of_rgn(options.output, cell):
-            best = max(dice, key=lambda rate: dice[rate])
+            best = max(dice, key=dice.__getitem__)
             listing = ", ".join(f"{rate:g}: {value:.4f}" for rate, value in dice.items())
             print(f"| {cell.name} | `rgn`, base rate | {best:g} | {listing} |")
     print("\n### Untouched, on the same cases\n\n| cell | Dice |\n|---|---|")

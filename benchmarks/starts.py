@@ -8,11 +8,11 @@
 
 SETS holds the folders bus_bra, busi, jsrt and shenzhen, and duts and ecssd for `natural-base`. A
 training that was stopped goes on where it was. `pack` writes copies of duts, ecssd, bus_bra and
-busi, small enough to be carried to a machine with a GPU, where the networks of 32 filters take
-minutes (KERAS_BACKEND=jax); `ship` takes the sets themselves. The groups of a hospital that is left
-out are halved: trials are compared on one half, the other (`evaluate --half read`) is for the
-networks that were chosen. Rows go to docs/starts/; `ship` registers a network in half precision,
-with these rows in its card.
+busi, as zip files to be unpacked into folders of these names. They are small enough to be carried
+to a machine with a GPU, where the networks of 32 filters take minutes (KERAS_BACKEND=jax); `ship`
+takes the sets themselves. The groups of a hospital that is left out are halved: trials are compared
+on one half, the other (`evaluate --half read`) is for the networks that were chosen. Rows go to
+docs/starts/; `ship` registers a network in half precision, with these rows in its card.
 """
 
 from __future__ import annotations

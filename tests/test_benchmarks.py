@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import csv
+import importlib
 import json
 import re
 import runpy
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -293,3 +296,13 @@ def test_rounds_of_annotation_go_on_where_they_stopped(tmp_path, tiny_model_file
     run("next_images", *words, "--report")
     assert capsys.readouterr().out.splitlines()[-2:] == done.splitlines()[-2:]
     assert cv2.imread(str(tmp_path / "curve.png")) is not None
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+def test_what_a_script_takes_from_the_package_is_there(path):
+    """Also where a function imports it, which only a long measurement would call."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kerasunet"):
+            module = importlib.import_module(node.module)
+            for name in (alias.name for alias in node.names):
+                assert hasattr(module, name) or find_spec(f"{module.__name__}.{name}"), name

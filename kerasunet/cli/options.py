@@ -271,8 +271,7 @@ def _patients_in_names(data: DataSet) -> list[str]:
     from kerasunet.data.checking.data_set import proposal_for
     from kerasunet.data.splits import divided_patients
 
-    named = {case.group for case in data.cases if case.group != case.key}
-    if alike := divided_patients(sorted(named)):
+    if alike := divided_patients(data.cases):
         return [
             f"patients    {' and '.join(alike[0])} may be one; kerasunet check lists such names"
         ]

@@ -26,7 +26,15 @@ MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 """What drawing raises if the JSON has a wrong structure."""
 NO_OBJECT = ("_background_", "__background__", "background", "__ignore__", "_ignore_")
 """Labels of shapes that are no object, but cut holes into those below."""
+FARTHEST = 10_000_000
+"""Pixels; no coordinate is larger."""
 Points = Sequence[Sequence[float]] | np.ndarray
+_BEYOND = 0.1  # A share of a side.
+_TOLERANCES = (1.0, 0.5)  # Pixels; half of one turns stairs into a straight line.
+_MOST_CHANGED = 0.01
+_FINER = 3
+_HOLE = NO_OBJECT[0]
+_VERSION = "5.5.0"  # Of the format; labelme warns of another first number.
 
 
 class Outlines(NamedTuple):
@@ -37,13 +45,6 @@ class Outlines(NamedTuple):
     polygons: tuple[tuple[str, str, np.ndarray], ...]
     others: int
     elsewhere: tuple[str, ...] = ()
-
-
-_FARTHEST, _BEYOND = 10_000_000, 0.1  # Pixels, and a share of a side.
-_TOLERANCES = (1.0, 0.5)  # Pixels; half of one turns stairs into a straight line.
-_MOST_CHANGED, _FINER = 0.01, 3
-_HOLE = NO_OBJECT[0]
-_VERSION = "5.5.0"  # Of the format; labelme warns of another first number.
 
 
 def polygon_mask(points: Points, shape: tuple[int, int]) -> np.ndarray:
@@ -117,9 +118,9 @@ def check_points(points: Points) -> np.ndarray:
         raise ValueError("a point has two coordinates, (x, y)") from None
     if found.ndim != 2 or found.shape[1] != 2:
         raise ValueError("a point has two coordinates, (x, y)")
-    if not (np.abs(found) <= _FARTHEST).all():
+    if not (np.abs(found) <= FARTHEST).all():
         raise ValueError(
-            f"the points of a polygon or circle are finite numbers, at most {_FARTHEST:,}"
+            f"the points of a polygon or circle are finite numbers, at most {FARTHEST:,}"
         )
     return found
 

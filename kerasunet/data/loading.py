@@ -38,7 +38,7 @@ _ARCHIVES = (".zip", ".rar", ".tar", ".gz", ".tgz")
 _CODES = (1, 1, 64)  # The bytes of a few values or colors, kept like an image.
 _ONE_CODE = {"1", "255", "#ffffff"}  # What programs write for the one object there is.
 _MOST_CODES, _MOST_NAMED = 5, 3  # That a message lists.
-_FEWEST_BOXES, _LEAST_SIDE = 5, 200  # Pixels of the shorter side, far beyond percent.
+_FEWEST_BOXES, _LEAST_SIDE = 5, 200  # The side in pixels: far beyond percent.
 _INNER = (
     "inside a polygon of the same object, and united with it; make a hole a _background_ shape "
     "(labelme) or run lengths (COCO)"
@@ -158,8 +158,8 @@ def doubtful_outlines(cases: Iterable[Case]) -> list[str]:
 
 
 def _of_all(found: Iterable[str], what: str) -> list[str]:
-    names = [*found]
-    more = " …" * (len(names) > _MOST_NAMED)
+    names = list(found)
+    more = " …" if len(names) > _MOST_NAMED else ""
     return [f"{', '.join(names[:_MOST_NAMED])}{more}: {what}"] if names else []
 
 

@@ -315,13 +315,13 @@ class GroupedKey(NamedTuple):
     group: str
 
 
-def divided_patients(names: Iterable[str]) -> list[list[str]]:
+def divided_patients(cases: Iterable[Grouped]) -> list[list[str]]:
     """Return names of groups that differ only in a year, visit or side: `P1_2020` and `P1_2021`.
 
     Many numbers that look like years, such as `site1_1999` to `site1_2006`, are those of patients.
     """
     by_patient: dict[str, list[str]] = {}
-    for name in dict.fromkeys(names):
+    for name in sorted({case.group for case in cases if case.group != case.key}):
         found = _OF_VISIT.fullmatch(name)
         by_patient.setdefault((found[1] if found else name).casefold(), []).append(name)
     return [

@@ -34,7 +34,6 @@ _RESULTS = (  # Patterns of what a run writes after it has claimed its directory
 )  # fmt: skip
 _PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
 _ASIDE = ".earlier-run"
-_DIGEST_LENGTH = 12  # Characters of a digest in messages.
 
 
 @contextlib.contextmanager
@@ -209,9 +208,8 @@ class RunDirectory:
 
     def read_summary(self, remedy: str = MOVE) -> dict[str, Any]:
         """Read `summary.json`, or refuse; what JSON calls null in its metrics is NaN."""
-        summary = schema.read_record(
-            self.summary, (), what := "the summary of a run", remedy=remedy
-        )
+        what = "the summary of a run"
+        summary = schema.read_record(self.summary, (), what, remedy=remedy)
         wanted = _PRETRAINED if "metrics" in summary else _FINETUNED
         read_values(self.summary, wanted, what, remedy=remedy)
         found = {name: summary[name] for name in _METRICS if summary.get(name)}
@@ -283,13 +281,14 @@ class RunDirectory:
     def settle(self) -> None:
         """Remove the run that a restart has set aside, or bring it back if nothing replaces it."""
         aside = RunDirectory(self.path / _ASIDE)
-        whole, replaced = aside.config.is_file(), (self.checkpoint, self.summary)
-        if aside.path.is_dir() and not (whole and any(map(Path.is_file, replaced))):
-            if whole:
-                self._remove()
-                _move(aside.config, self.config)
-            for path in reversed(aside._files()):
-                _move(path, self.path / path.relative_to(aside.path))
+        whole = aside.config.is_file()
+        if whole and (self.checkpoint.is_file() or self.summary.is_file()):
+            aside._remove()
+        elif whole:
+            self._remove()
+            _move(aside.config, self.config)
+        for path in reversed(aside._files()):
+            _move(path, self.path / path.relative_to(aside.path))
         shutil.rmtree(aside.path, ignore_errors=True)
 
     def _set_aside(self) -> None:
@@ -389,7 +388,7 @@ def _compared(name: str, value: Any) -> Any:
 
 def _readable(name: str, value: Any) -> str:
     is_digest = name.startswith("digests.") and isinstance(value, str)
-    return repr(value[:_DIGEST_LENGTH] if is_digest else value)
+    return repr(value[:12] if is_digest else value)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -97,7 +97,7 @@ def finetune(
         compact: Keep numbers only: nothing is measured before training; no model, overlays, logs.
         prepared: What `prepare` returned for these settings; prepared here unless given.
         kept: Networks of earlier runs of this process, of which one may fit; for compact runs.
-        restart: Remove an earlier run there first, once nothing else can refuse this one.
+        restart: Begin anew; an earlier run there is removed once this one has a checkpoint.
 
     Returns:
         The run.

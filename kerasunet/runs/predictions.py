@@ -151,7 +151,8 @@ class PredictionDirectory:
         Raises:
             ValueError: It holds predictions with others, or masks without a record of predictions.
         """
-        opened = cls(path := expanded(path), settings)
+        path = expanded(path)
+        opened = cls(path, settings)
         found = [name for name in _OUTPUTS if (path / name).exists()]
         if found and not opened.record.is_file():
             raise ValueError(

@@ -80,8 +80,7 @@ def pretrain(
         directory: The run directory.
         callbacks: More Keras callbacks, such as a progress bar.
         data: What `load_pretraining_data` listed for these settings; listed here unless given.
-        restart: Remove an earlier run in the directory first, once nothing else can refuse this
-            one.
+        restart: Begin anew; an earlier run there is removed once this one has a checkpoint.
 
     Returns:
         The pre-training with its metrics on the validation cases.

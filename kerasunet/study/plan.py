@@ -9,12 +9,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from kerasunet.files import read_json
 from kerasunet.runs.directory import RunDirectory, refuse_differences
-from kerasunet.schema import check, declared
+from kerasunet.schema import TEXT, check, declared, read_values
 from kerasunet.strategies import NetworkLayout, expand, parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, to_json, without_paths
 
+_REQUEST = {"settings": {"init": TEXT}}
 USUAL_SIZE = 20
 """Training images of a study that names no number."""
 STRATEGIES = ("none", "scratch", "contracting", "expanding", "shallow:*", "deep:*", "all")
@@ -210,11 +210,13 @@ def require_same(planned: PlannedRun, directory: Path) -> None:
     """Refuse the results of another run, such as those in a folder that was renamed.
 
     Raises:
-        ValueError: What the run was asked for differs, in more than the places of files.
+        ValueError: What the run was asked for differs, in more than the places of files, or
+            cannot be read.
     """
-    path = RunDirectory(directory).specification
+    path, what = RunDirectory(directory).specification, "the request for a run of a study"
     if path.is_file():
-        known, asked = read_json(path)["settings"], to_json(planned.settings)
+        record = read_values(path, _REQUEST, what, remedy="remove its folder, then start again")
+        known, asked = record["settings"], to_json(planned.settings)
         for settings in (known, asked):
             settings["start"] = "scratch" if settings["init"] == "scratch" else "a model"
         refuse_differences(directory, {"settings": known}, {"settings": asked})

@@ -212,13 +212,13 @@ def write_report(
     statistics = StudyStatistics(read_results(directories))
     path, frames = output / _PAGE, tables.frames(statistics)
     paths = {name: output / "tables" / f"{name}.csv" for name in frames}
-    files, record = [path, *_figures(output), *paths.values()], output / _RECORD
+    files = [path, *_figures(output), *paths.values()]
     _require_own(path, {paths[name]: frame for name, frame in frames.items()})
     drawings, omissions = draw_all(statistics)
     page = as_html(statistics, drawings=drawings, omissions=omissions, pictures=shown)
     # First, so that what an interruption leaves is recognized.
     names = {one.relative_to(output).as_posix(): one for one in files}
-    write_json(record, {"files": dict.fromkeys(names)})
+    write_json(output / _RECORD, {"files": dict.fromkeys(names)})
     write_text(path, page)
     for figure in _figures(output):
         figure.resolve().unlink(missing_ok=True)  # A link stays.
@@ -228,7 +228,7 @@ def write_report(
         text = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
         write_text(paths[name], text)
     written = {name: sha256(one) for name, one in names.items() if one.is_file()}
-    write_json(record, {"files": written})
+    write_json(output / _RECORD, {"files": written})
     return path
 
 

@@ -162,7 +162,7 @@ def train(
             unless given.
         relative_power: Exponent of the strategy `rgn`; its rates go to `rates.csv` beside the
             history. `None` for all other strategies.
-        stage: The epochs of a stage, which begins with the weights of the one before, but with an
+        stage: The epochs of a stage, which begins with the weights of the one before, but with a
             separate optimizer; all epochs unless given.
         sides: Heights and widths to train at, as `Batches` takes them.
 
@@ -212,7 +212,8 @@ def _restored(
     if not checkpoint.is_file():
         return TrainingState()
     state = load_checkpoint(checkpoint, model, stage)
-    if history.is_file() and not _as_csv(state.history).startswith(history.read_text("utf-8")):
+    known = history.read_text("utf-8", errors="replace") if history.is_file() else ""
+    if not _as_csv(state.history).startswith(known):
         told = f"is not the history of the training in {checkpoint.name}, or was changed"
         raise ValueError(f"{history}: {told}; restore it, or begin anew with --restart")
     write_history(history, state.history)

@@ -543,11 +543,18 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
     ],
     ids=str,
 )
-def test_folders_of_one_patient_but_for_a_year_visit_or_side_are_named(tmp_path, alike, others):
+@pytest.mark.parametrize("in_folders", [True, False])
+def test_groups_of_one_patient_but_for_a_year_visit_or_side_are_named(
+    tmp_path, alike, others, in_folders
+):
+    rows = ["image,mask,group"]
     for index, name in enumerate((*alike, *others)):
         make_side_by_side(tmp_path / name, "a", first=index)
+        rows.append(f"{name}/a.png,{name}/a_mask.png,{name}")
+    if not in_folders:
+        (tmp_path / "manifest.csv").write_text("\n".join(rows))
     (problem,) = problems(tmp_path, "divided-patients")
-    assert problem.message.startswith(f"{' and '.join(sorted(alike))} look like folders of one")
+    assert problem.message.startswith(f"{' and '.join(sorted(alike))} look like one patient")
     assert problem.severity == "warning" and not problems(tmp_path, "patient-names")
     assert f"{' and '.join(sorted(alike))} may be one" in describe_data(load(tmp_path))
 
@@ -1210,7 +1217,7 @@ ROWS = {
         test_folders_of_several_kinds_are_refused_by_kind
     ),
     "folders such as `001_L/` and `001_R/`, or `P1_2020/` and `P1_2021/`": (
-        test_folders_of_one_patient_but_for_a_year_visit_or_side_are_named
+        test_groups_of_one_patient_but_for_a_year_visit_or_side_are_named
     ),
     "`train/` and `train_masks/`, `val/` and `valannot/`, `test-image/` and `test-mask/`; ISIC's "
     "folders, and others whose masks are `x_mask`, `x_segmentation` …": (

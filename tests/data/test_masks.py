@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 from helpers.layout_makers import SHAPE, image_of, mask_of, write
-from PIL import Image
+from PIL import Image, TiffTags
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from kerasunet.data import load
 from kerasunet.data.cases import MaskCoding
@@ -780,10 +781,19 @@ def test_a_black_mask_with_regions_of_imagej_is_refused(folder, kind, byteorder)
     regions = {kind: region if kind == "ROI" else [region]}
     black, path = np.zeros(SHAPE, np.uint8), data / "masks" / "a.tif"
     tifffile.imwrite(path, black, imagej=True, byteorder=byteorder, metadata=regions)
-    assert "a.tif: black, with regions of ImageJ, which are not read" in refusal(data)
+    assert "a.tif: black, with ImageJ regions, which are not read" in refusal(data)
     black[3:9, 4:11] = 255  # What is drawn is drawn.
     tifffile.imwrite(path, black, imagej=True, byteorder=byteorder, metadata=regions)
     np.testing.assert_array_equal(mask_in(data), black > 0)
+
+
+@pytest.mark.parametrize(("value", "kind"), [("roi ", TiffTags.ASCII), (1.5, TiffTags.FLOAT)])
+def test_a_black_mask_whose_tag_is_not_that_of_imagej_is_read(tmp_path, value, kind):
+    tags = ImageFileDirectory_v2()
+    tags.tagtype[50839] = kind
+    tags[50839] = value
+    Image.new("L", SHAPE[::-1]).save(tmp_path / "a.tif", tiffinfo=tags)
+    assert not read_mask_values(tmp_path / "a.tif").any()
 
 
 @pytest.mark.parametrize(

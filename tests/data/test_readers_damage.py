@@ -237,9 +237,9 @@ def test_what_others_print_while_a_photograph_is_checked_is_passed_on(capfd):
     assert capfd.readouterr().err == "of another thread\n"
 
 
-def fax_that_breaks_off(path):
-    content = encoded(Image.fromarray(NOISE > 127), "TIFF", compression="group4")
-    path.write_bytes(content.replace(content[8:40], bytes(range(32)), 1))
+def picture_that_is_damaged(path):
+    content = encoded(Image.fromarray(NOISE), "TIFF", compression="tiff_lzw")
+    path.write_bytes(content[:20] + bytes(255 - value for value in content[20:60]) + content[60:])
 
 
 def volume_that_breaks_off(path):
@@ -249,7 +249,7 @@ def volume_that_breaks_off(path):
 
 
 @pytest.mark.parametrize(
-    ("damaged", "name"), [(fax_that_breaks_off, "a.tif"), (volume_that_breaks_off, "a.mha")]
+    ("damaged", "name"), [(picture_that_is_damaged, "a.tif"), (volume_that_breaks_off, "a.mha")]
 )
 def test_what_other_threads_print_while_a_library_fails_is_passed_on(
     tmp_path, capfd, damaged, name
@@ -269,8 +269,11 @@ def test_what_other_threads_print_while_a_library_fails_is_passed_on(
             read_image(tmp_path / name, frame=0)
     ended.set()
     other.join()
-    assert set(heard := capfd.readouterr().err.splitlines()) == {"of another thread"}
-    assert len(heard) >= len(printed) - 1  # One may be on its way when the library ends.
+    heard = capfd.readouterr().err.splitlines()
+    others = heard.count("of another thread")
+    # Libraries write a line in parts; now and then, another thread writes between two of them.
+    assert len(heard) - others <= 10 < others
+    assert others >= len(printed) - 10
 
 
 def test_what_others_warn_of_while_a_library_is_silent_is_passed_on():

@@ -346,8 +346,33 @@ def test_a_restart_that_was_killed_early_leaves_the_earlier_run(settings, tmp_pa
             run.settle()
         run.settle()
         assert contents(run.path) == before
-    run.claim(other, {}, restart=True)
-    run.checkpoint.write_bytes(b"the state of the new run")
+
+
+@pytest.mark.parametrize("removals", [0, 1, 2, 3, 9])
+def test_a_restart_that_was_killed_late_leaves_the_new_run(
+    settings, tmp_path, monkeypatch, removals
+):
+    """Whatever is left of the earlier run, nothing of it gets among the files of the new one."""
+    run = RunDirectory(tmp_path / "run")
+    run.claim(settings, {})
+    for path in (run.history, run.cases, run.summary):
+        write_text(path, "of the earlier run")
+    run.claim(replace(settings, layers="head"), {}, restart=True)
+    for path in (run.history, run.cases, run.checkpoint):
+        write_text(path, "of the new run")
+    before = {
+        path: content for path, content in contents(run.path).items() if path.parent == run.path
+    }
+    left, unlink = iter(range(removals)), os.unlink
+
+    def remove(*paths, **words):
+        if next(left, None) is None:
+            raise Killed
+        unlink(*paths, **words)
+
+    with monkeypatch.context() as patch, suppress(Killed):
+        patch.setattr(os, "unlink", remove)
+        run.settle()
     with exclusive(run.path):
         pass
-    assert {path.name for path in contents(run.path)} == {"config.json", "checkpoint.npz"}
+    assert contents(run.path) == before

@@ -280,6 +280,16 @@ def test_results_in_the_folder_of_another_run_are_refused(settings, finished, tm
 
 
 @pytest.mark.slow
+def test_a_request_that_is_damaged_beside_a_result_is_named(settings, finished, tmp_path):
+    folder = shutil.copytree(finished / "runs", tmp_path / "runs") / "fold0-train4-seed0-scratch"
+    (folder / "run.json").write_text("{}", encoding="utf-8")
+    run_study(open_study(replace(settings, strategies=("scratch",)), tmp_path))
+    (row,) = (row for row in Tables(tmp_path).runs if row["status"] == "failed")
+    assert "run.json: is not the request for a run of a study" in row["note"]
+    assert "settings" in row["note"]
+
+
+@pytest.mark.slow
 def test_cases_of_a_run_that_was_not_recorded_are_forgotten(finished, tmp_path):
     (tmp_path / "cases.csv").write_bytes((finished / "cases.csv").read_bytes())
     runs = (finished / "runs.csv").read_text(encoding="utf-8").splitlines(keepends=True)

@@ -472,14 +472,14 @@ def test_damaged_checkpoint_is_named(settings, interrupted):
 @pytest.mark.slow
 def test_a_checkpoint_is_gone_on_with_beside_its_own_history_only(settings, interrupted):
     """That of another run would be, too, if only the weights had to fit."""
-    history = (interrupted / "history.csv").read_text(encoding="utf-8")
-    for changed in (history.replace(",0.", ",1.", 1), f"{history}# seen by me\n"):
-        (interrupted / "history.csv").write_text(changed, encoding="utf-8")
+    history = (interrupted / "history.csv").read_bytes()
+    for changed in (history.replace(b",0.", b",1.", 1), history + b"# seen\n", b"\xff" + history):
+        (interrupted / "history.csv").write_bytes(changed)
         with pytest.raises(
             ValueError, match=r"history\.csv: is not the history of the training in"
         ):
             finetune(settings, interrupted)
-        assert (interrupted / "history.csv").read_text(encoding="utf-8") == changed
+        assert (interrupted / "history.csv").read_bytes() == changed
 
 
 @pytest.mark.parametrize("name", ["checkpoint.npz", "summary.json"])

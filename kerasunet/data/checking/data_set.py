@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -43,7 +44,7 @@ from kerasunet.data.layouts.contents import files_below, image_stem
 from kerasunet.data.layouts.folders import PATIENTS
 from kerasunet.data.loading import doubtful_outlines, load, mixed_codes
 from kerasunet.data.splits import divided_patients, groups_in_words
-from kerasunet.files import collect_problems, expanded
+from kerasunet.files import FileWarning, collect_problems, expanded
 from kerasunet.objects import ObjectChoice, objects_of
 
 _SEPARATOR = r"[ _.\-]"
@@ -97,7 +98,9 @@ def check(
     """
     source = os.fspath(name_or_path)
     ObjectChoice.parse_all(objects)
-    with collect_problems() as found:
+    with collect_problems() as found, warnings.catch_warnings():
+        # The report names the outlines that `load` warns of.
+        warnings.filterwarnings("ignore", category=FileWarning, module=re.escape(__name__))
         try:
             data = load(
                 source,
@@ -178,14 +181,13 @@ def unnamed_patients(data: DataSet) -> Iterator[Problem]:
     proposal = proposal_for(data)
     if proposal is not None:
         yield Problem("patient-names", str(proposal))
-    if data.layout.startswith(PATIENTS):
-        named = sorted({case.group for case in data.cases})
-        for names in (alike := divided_patients(named)):
-            text = f"{' and '.join(names)} look like folders of one patient"
-            yield Problem("divided-patients", f"{text}; if they are, put them into one")
-        if not alike and (folders := propose_pattern(named)):
-            text = f"its folders look like several of each patient, such as {folders.examples}"
-            yield Problem("patient-names", f"{text}; if they are, put them into one")
+    alike = divided_patients(data.cases)
+    for names in alike:
+        yield Problem("divided-patients", f"{' and '.join(names)} look like one patient")
+    named = sorted({case.group for case in data.cases})
+    if data.layout.startswith(PATIENTS) and not alike and (folders := propose_pattern(named)):
+        text = f"its folders look like several of each patient, such as {folders.examples}"
+        yield Problem("patient-names", f"{text}; if they are, put them into one")
     with suppress(ImportError):
         yield from _divided_patients(data)
 

@@ -170,8 +170,8 @@ KINDS: Mapping[str, Kind] = {
     "divided-patients": Kind(
         "warning",
         "images of one patient in several groups",
-        "write the columns key and group to a table and give --groups, so that no patient is in "
-        "two parts of a split",
+        "put their folders into one, or write the columns key and group to a table and give "
+        "--groups, so that no patient is in two parts of a split",
     ),
     "shared-mask": Kind(
         "warning",

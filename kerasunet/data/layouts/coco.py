@@ -13,6 +13,7 @@ import numpy as np
 
 from kerasunet.data.annotations import (
     ENCODINGS,
+    FARTHEST,
     MALFORMED,
     NO_OBJECT,
     Outlines,
@@ -35,10 +36,8 @@ _EXCHANGED = "fits its box only with x and y exchanged; correct them, or delete 
 _PERCENT = "fits its box only as percent of the image; COCO counts pixels, so convert them"
 _BY_ROWS = "its run lengths fit its box only row by row; COCO's go column by column"
 _INVERTED = "its run lengths fit its box only inverted; COCO's begin with the background"
-_LEAST_OVERLAP, _SAME_PLACE = (
-    0.5,
-    2,
-)  # Pixels; boxes are rounded, and some count the last pixel, others do not.
+_LEAST_OVERLAP = 0.5  # IoU of a box with that of its outline.
+_SAME_PLACE = 2  # Pixels; boxes are rounded, and some count the last pixel, others do not.
 _LEFT_OUT = {"ignore": "marked to be ignored", "deleted": "deleted", "isbbox": "a box, no outline"}
 
 
@@ -322,6 +321,8 @@ def _unlike_box(box: Any, pieces: Sequence[Any], size: tuple[int, int] | None) -
 def _corners(box: Any, size: tuple[int, int] | None) -> np.ndarray | None:
     """Return the corners, (x, y), of a bbox; `None` if it is none, or the whole image."""
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        return None
+    if not all(abs(value) < FARTHEST for value in box):
         return None
     found = np.array([box[:2], np.add(box[:2], box[2:])], float)
     return None if size and _is_near(found, np.array([(0, 0), size[::-1]])) else found

@@ -46,7 +46,7 @@ _IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")
 _JSON_FOLDERS = ("annotations", "annotation", "ann", "json", "jsons", "labelme", *MASK_FOLDERS)
 _LINES = ("line", "linestrip", "point", "points")
 _IGNORED = ("ignore", "ignored", *NO_OBJECT)
-_POLYGONS = ("polygon", "oriented_rectangle", "rotation")
+_POLYGONS = ("polygon", "rectangle", "oriented_rectangle", "rotation")
 
 
 def labelme(folder: Path) -> Sequence[Case] | None:
@@ -98,15 +98,12 @@ class _Content(NamedTuple):
     Attributes:
         image: Name of the image, without folder.
         embedded: Whether the image is inside.
-        labels: Labels of its shapes, except those that stand for background.
-        faults, outlines: Which shapes cannot be drawn, and which polygons can.
+        drawn: Its shapes, as they are drawn on the image inside.
     """
 
     image: str
     embedded: bool
-    labels: tuple[str, ...]
-    faults: tuple[str, ...]
-    outlines: Outlines
+    drawn: LabelmeFile
 
 
 def _content_of(path: Path, *, required: bool) -> _Content | None:
@@ -127,23 +124,26 @@ def _content_of(path: Path, *, required: bool) -> _Content | None:
         return None
     faults = _faults(path, content)
     labels = dict.fromkeys(map(_label, content["shapes"]))
-    return _Content(
-        PureWindowsPath(str(content.get("imagePath") or "")).name,
-        bool(content.get("imageData")),
+    drawn = LabelmeFile(
+        path,
+        path,
         labels=tuple(label for label in labels if label not in NO_OBJECT),
         faults=tuple(faults.values()),
         outlines=_outlines(path, content, faults),
     )
+    image = PureWindowsPath(str(content.get("imagePath") or "")).name
+    return _Content(image, bool(content.get("imageData")), drawn)
 
 
 def _outlines(path: Path, content: Mapping[str, Any], faults: Collection[int]) -> Outlines:
     shapes = [(n, one) for n, one in enumerate(content["shapes"]) if n not in faults]
     objects = [(n, one) for n, one in shapes if _label(one) not in NO_OBJECT]
     # Who cuts holes with the background means what lies inside others as it is.
+    has_holes = len(objects) < len(shapes)
     polygons = tuple(
-        (f"{path}: shape {n + 1}", _label(one) if objects == shapes else str(n), _corners(one))
+        (f"{path}: shape {n + 1}", str(n) if has_holes else _label(one), _corners(one))
         for n, one in objects
-        if _kind(one) in (*_POLYGONS, "rectangle")
+        if _kind(one) in _POLYGONS
     )
     return Outlines(path.parent, _size(content), polygons, len(objects) - len(polygons))
 
@@ -165,11 +165,10 @@ def _image_of(key: str, content: _Content | None, images: Files) -> Path | None:
 
 
 def _case(path: Path, content: _Content | None, image: Path | None) -> AnnotatedCase | None:
-    labels, faults, outlines = content[2:] if content else ((), (), None)
-    drawn = LabelmeFile(path, image or path, labels, faults=faults, outlines=outlines)
+    drawn = content.drawn if content else LabelmeFile(path, path)
     if image:
         key = image_stem(image.name) or image.name
-        return AnnotatedCase(key, key, image, annotation=drawn)
+        return AnnotatedCase(key, key, image, annotation=replace(drawn, image=image))
     if content and content.embedded:
         return EmbeddedCase(path.stem, path.stem, path, annotation=drawn)
     return None
@@ -319,12 +318,10 @@ def _check(drawn: Mapping[str, Any], size: tuple[int, int] | None) -> None:
             raise ValueError("its mask is empty")
         return
     if _kind(drawn) in _POLYGONS:
-        corners = check_polygon(drawn.get("points", ()))
-        check_area(corners, size, None if _kind(drawn) == "polygon" else corners.mean(axis=0))
+        corners, is_turned = _corners(drawn), _kind(drawn) not in ("polygon", "rectangle")
+        check_area(corners, size, corners.mean(axis=0) if is_turned else None)
         return
     _draw_shape(drawn, (1, 1))
-    if _kind(drawn) == "rectangle":
-        check_area(drawn["points"], size)
     if _kind(drawn) == "circle":
         center, radius = _circle(drawn["points"])
         check_area(np.stack([center - radius, center + radius]), size, center)
@@ -346,7 +343,7 @@ def _draw_shape(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
     kind, points = _kind(drawn), drawn.get("points", ())
     if kind == "mask":
         return _embedded_mask(drawn, shape)
-    if kind in (*_POLYGONS, "rectangle"):
+    if kind in _POLYGONS:
         return polygon_mask(_corners(drawn), shape)
     if kind == "circle":
         center, radius = _circle(points)
@@ -358,10 +355,10 @@ def _draw_shape(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
 def _corners(drawn: Mapping[str, Any]) -> np.ndarray:
     """Return the corners of a polygon or rectangle, (corners, 2)."""
     points = drawn.get("points", ())
-    if _kind(drawn) != "rectangle":
-        return check_polygon(points)
-    (x0, y0), (x1, y1) = np.min(points, axis=0), np.max(points, axis=0)
-    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+    if _kind(drawn) == "rectangle":
+        (x0, y0), (x1, y1) = np.min(points, axis=0), np.max(points, axis=0)
+        points = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+    return check_polygon(points)
 
 
 def _embedded_mask(drawn: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:

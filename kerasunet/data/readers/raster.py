@@ -82,7 +82,8 @@ _DOWN = np.arange(256, dtype=np.uint8)[::-1]
 _FROM_WHITE = "its values count from white down; save it with 0 as black"
 _LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Compressions inside TIFF.
 _ANIMATED = ("GIF", "WebP", "PNG")
-_WEBP_HEADER, _OF_IMAGEJ = 4096, 50839  # Bytes; a tag.
+_WEBP_HEADER = 4096  # Bytes.
+_OF_IMAGEJ = 50839  # A tag.
 _LIBTIFF = re.compile(  # Its functions, codecs and what Pillow calls the file.
     r"(tempfile\.tif|_?TIFF\w+|O?JPEG\w+|(Fax|LZW|ZIP|ZSTD|LZMA|PackBits|WebP|LERC|LogL|PixarLog|"
     r"ThunderDecode|NeXTDecode|DumpMode|Predictor)\w*): "
@@ -118,15 +119,13 @@ def read_mask(source: Source) -> MaskValues:
         else:
             found = stored(_channels(picture, source), lossy=_is_lossy(picture, source))
         if not found.values.any() and _has_regions(picture):
-            raise Unusable(
-                "black, with regions of ImageJ, which are not read; flatten or fill them"
-            )
+            raise Unusable("black, with ImageJ regions, which are not read; flatten or fill them")
         return found
 
 
 def _has_regions(picture: ImageFile) -> bool:
-    head = bytes(picture.tag_v2.get(_OF_IMAGEJ, b"")) if isinstance(picture, TiffImageFile) else b""
-    return any(word in head[:64] for word in (b"over", b"revo", b"roi ", b" ior"))
+    tag = picture.tag_v2.get(_OF_IMAGEJ) if isinstance(picture, TiffImageFile) else None
+    return isinstance(tag, bytes) and re.search(b"over|revo|roi | ior", tag[:64]) is not None
 
 
 def _is_lossy(picture: ImageFile, source: Source) -> bool:
@@ -234,7 +233,8 @@ def _check_turn(picture: ImageFile, source: Source, image: Partner) -> None:
     """
     if image.exif == 1 and image.order != "stored":
         check_order(image)
-    own, (height, width) = exif_orientation(picture, source), image.shape
+    own = exif_orientation(picture, source)
+    height, width = image.shape
     on_side = [turn in ON_THEIR_SIDE for turn in (own, image.exif)]
     if own != image.exif and (on_side[0] == on_side[1] or height == width):
         raise Unusable(

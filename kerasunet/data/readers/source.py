@@ -154,8 +154,9 @@ def heard_native_code(wanted: re.Pattern[str]) -> Iterator[list[str]]:
     """Yield a list that receives what C libraries print to standard error while the body runs.
 
     Only lines that begin as wanted are taken. All others are passed on when the body has ended,
-    such as those of other threads: wrap no more than the call of the library. Without a standard
-    error, or a place for temporary files, nothing is heard.
+    such as those of other threads: wrap no more than the call of the library. What others print
+    into the middle of a line shares its fate. Without a standard error, or a place for temporary
+    files, nothing is heard.
     """
     heard: list[str] = []
     with TURN, ExitStack() as restored:
