@@ -31,8 +31,7 @@ FARTHEST = 10_000_000
 Points = Sequence[Sequence[float]] | np.ndarray
 _BEYOND = 0.1  # A share of a side.
 _TOLERANCES = (1.0, 0.5)  # Pixels; half of one turns stairs into a straight line.
-_MOST_CHANGED = 0.01
-_FINER = 3
+_MOST_CHANGED, _FINER = 0.01, 3
 _HOLE = NO_OBJECT[0]
 _VERSION = "5.5.0"  # Of the format; labelme warns of another first number.
 
