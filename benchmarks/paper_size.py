@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
-from second_study import DEVELOPMENT, Cell, execute_study, packed
+from second_study import DEVELOPMENT, Cell, execute_study, write_packed
 
 from kerasunet.data.loading import load
 from kerasunet.runs.preparation import load_data
@@ -108,10 +108,7 @@ def pack(options: argparse.Namespace) -> int:
         data = load_data(FinetuneSettings(data=str(folder))) if studied else load(folder)
         cases = data.cases[:_MOST_VALIDATION] if name == VALIDATION else data.cases
         quality = None if studied else _QUALITY
-        with zipfile.ZipFile(options.data / f"{name}.zip", "w") as archive:
-            for path, content in packed(cases, _SIDE, jpeg_quality=quality):
-                archive.writestr(path, content)
-        print(f"{name}: {(options.data / f'{name}.zip').stat().st_size / 1e6:.1f} MB")
+        write_packed(options.data / f"{name}.zip", cases, _SIDE, jpeg_quality=quality)
     return 0
 
 

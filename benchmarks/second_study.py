@@ -32,6 +32,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -97,13 +98,6 @@ _MOST_SETS = 10
 EQUIVALENT = 0.003
 """Within this Dice, training in bfloat16 counts as equal to training in float32."""
 _FLOAT32, _AGAIN = "-float32", "-again"
-_LOOKS = {
-    "better": ("#0072b2", "o"),
-    "worse": ("#d55e00", "s"),
-    "equivalent": ("#009e73", "D"),
-    "undecided": ("#6b6b75", "x"),
-}
-"""Color and marker of a verdict."""
 RGN_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 
@@ -380,6 +374,16 @@ def packed(
     yield "manifest.csv", ("\n".join(lines) + "\n").encode()
 
 
+def write_packed(
+    archive: Path, cases: Sequence[Case], side: int, *, jpeg_quality: int | None = None
+) -> None:
+    """Write what `packed` yields into a zip file, and print how large it is."""
+    with zipfile.ZipFile(archive, "w") as opened:
+        for path, content in packed(cases, side, jpeg_quality=jpeg_quality):
+            opened.writestr(path, content)
+    print(f"{archive.stem}: {archive.stat().st_size / 1e6:.1f} MB")
+
+
 def _encoded(picture: Image.Image, jpeg_quality: int | None) -> bytes:
     stream = BytesIO()
     if jpeg_quality is None:
@@ -648,7 +652,8 @@ def _dice_of_rgn(output: Path, cell: Cell) -> dict[float, float]:
 
 def _print_equivalences(output: Path) -> None:
     """Print whether other precisions, and other devices, give the same Dice."""
-    known = {folder.parent.name: folder.parent for folder in output.glob("precision/*/runs.csv")}
+    folders = sorted(path.parent for path in output.glob("precision/*/runs.csv"))
+    known = {folder.name: folder for folder in folders}
     head = "| difference | SD over sets | 90 % interval | verdict |\n" + "|---" * 7 + "|"
     print(f"\n### Precision\n\n| cell | float32 | bfloat16 {head}")
     for name, folder in known.items():
@@ -706,8 +711,14 @@ def figure(options: argparse.Namespace) -> int:
 
 def _draw_cell(axes, folder: Path, cell: Cell) -> str:
     """Draw the comparisons of one cell; return them in words."""
-    from kerasunet.study.figures.style import FAINT, HAIR, PALE
+    from kerasunet.study.figures.style import BLUE, FAINT, GREEN, HAIR, PALE, VERMILLION
 
+    looks = {
+        "better": (BLUE, "o"),
+        "worse": (VERMILLION, "s"),
+        "equivalent": (GREEN, "D"),
+        "undecided": (FAINT, "x"),
+    }
     cases, _ = read_tables(folder)
     known = {family_of(text): text for text in cases["strategy"].unique()}
     pairs = [(known[a], known[b]) for a, b in PAIRS if a in known and b in known]
@@ -721,7 +732,7 @@ def _draw_cell(axes, folder: Path, cell: Cell) -> str:
         row = rows[family_of(one.first), family_of(one.second)]
         gaps = (by_set[one.first] - by_set[one.second]).dropna()
         axes.plot(gaps, [row + 0.25] * len(gaps), "|", color=PALE, markersize=3, zorder=1)
-        color, marker = _LOOKS[one.verdict]
+        color, marker = looks[one.verdict]
         axes.plot([one.low, one.high], [row, row], color=color, zorder=2)
         axes.plot(one.difference, row, marker, color=color, zorder=3)
         words.append(f"{one.first} - {one.second} {one.difference:+.3f}, {one.verdict}")

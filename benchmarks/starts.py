@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from second_study import packed
+from second_study import write_packed
 
 from kerasunet.architecture import Architecture
 from kerasunet.data.augmentation_settings import (
@@ -236,10 +235,7 @@ def pack(options: argparse.Namespace) -> int:
         whole = load(str(options.sets / name))
         if name not in PHOTOGRAPHS:
             whole = regroup(whole, "near-duplicates")
-        with zipfile.ZipFile(options.data / f"{name}.zip", "w") as archive:
-            for path, content in packed(whole.cases, side, jpeg_quality=quality):
-                archive.writestr(path, content)
-        print(f"{name}: {(options.data / f'{name}.zip').stat().st_size / 1e6:.1f} MB")
+        write_packed(options.data / f"{name}.zip", whole.cases, side, jpeg_quality=quality)
     return 0
 
 

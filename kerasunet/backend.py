@@ -323,9 +323,11 @@ def precision_of(policy: str) -> str:
 def _products_of_jax() -> str:
     import jax
 
-    told = getattr(jax.config, "jax_default_matmul_precision", None)
-    capability = getattr(jax.devices()[0], "compute_capability", "0")
-    return str(told) if told else _TF32 if float(capability) >= _AMPERE else ""
+    if told := getattr(jax.config, "jax_default_matmul_precision", None):
+        return str(told)
+    generation = str(getattr(jax.devices()[0], "compute_capability", "")).partition(".")[0]
+    # AMD's GPUs have names there, such as gfx90a.
+    return _TF32 if generation.isdecimal() and int(generation) >= _AMPERE else ""
 
 
 def _products_of_tensorflow() -> str:
@@ -343,9 +345,10 @@ def _products_of_tensorflow() -> str:
 def _products_of_torch() -> str:
     import torch
 
-    if not torch.cuda.is_available() or torch.cuda.get_device_capability()[0] < _AMPERE:
+    if torch.version.cuda is None or not torch.cuda.is_available():  # PyTorch calls AMD's CUDA.
         return ""
-    return _TF32 if torch.backends.cudnn.allow_tf32 else ""
+    is_ampere = torch.cuda.get_device_capability()[0] >= _AMPERE
+    return _TF32 if is_ampere and torch.backends.cudnn.allow_tf32 else ""
 
 
 _PRODUCTS = {

@@ -34,8 +34,13 @@ def check_strategies() -> None:
 
 
 def check_precision() -> None:
-    """Only GPUs round products of float32 numbers."""
+    """Processors do not round products of float32 numbers, unless JAX is told to."""
     assert precision_of("float32") == "float32"
+    if keras.backend.backend() == "jax":
+        import jax
+
+        with jax.default_matmul_precision("tensorfloat32"):
+            assert precision_of("float32") == "float32 (tensorfloat32)"
 
 
 def check_statistics() -> None:
