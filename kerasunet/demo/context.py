@@ -269,6 +269,7 @@ class ModelStore:
 
     _loaded: dict[str, Candidate] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _closed: bool = False
     finished: bool = False
 
     @cached_property
@@ -317,10 +318,13 @@ class ModelStore:
 
         Python could not end meanwhile: its last act would wait for what HDF5 has locked.
         """
+        self._closed = True
         self._lock.acquire()
 
     def _load_all(self) -> None:
         for model in self.registered:
+            if self._closed:  # A lock is not fair: this thread might take it again and again.
+                return
             with suppress(ValueError):  # The page says so where the model is used.
                 self.candidate(model)
         self.finished = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from configparser import ConfigParser
 
@@ -21,8 +22,11 @@ def test_nothing_is_left_when_the_demo_is_ended(models, tmp_path):
 @pytest.mark.slow
 def test_no_model_is_loaded_once_the_demo_has_ended(models, tmp_path, monkeypatch):
     """Python cannot end while a thread reads a model's file."""
-    monkeypatch.setenv("KERASUNET_MODELS", str(models))
-    monkeypatch.setenv("KERASUNET_CACHE", str(tmp_path))
+    for number in range(12):
+        for suffix in (".keras", ".json"):
+            shutil.copy(models / f"natural{suffix}", tmp_path / f"natural-{number}{suffix}")
+    monkeypatch.setenv("KERASUNET_MODELS", str(tmp_path))
+    monkeypatch.setenv("KERASUNET_CACHE", str(tmp_path / "cache"))
     store = ModelStore()
     store.load_in_background()
     while not store.loaded_count:
