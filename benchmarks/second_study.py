@@ -47,7 +47,7 @@ from scipy import optimize, stats
 from kerasunet.data.cases import Case
 from kerasunet.data.decoding import decode
 from kerasunet.files import read_json, write_json
-from kerasunet.layer_selection.evidence import Evidence, Nearness
+from kerasunet.layer_selection.evidence import QUESTIONS, START_WORDS, Evidence, Nearness
 from kerasunet.objects import Modality, modality_of
 from kerasunet.runs.preparation import load_data
 from kerasunet.strategies import parse
@@ -62,7 +62,6 @@ EVIDENCE = HOME.parent.parent / "kerasunet" / "layer_selection" / "evidence.csv"
 RATES_FILE = "rates.json"
 DEVELOPMENT = {"bus_bra": 300, "busi": 120, "jsrt": 100, "shenzhen": 120}
 LABELS = {"busi": ("benign", "malignant")}
-START_WORDS = {"far": "photographs", "close": "another hospital's images of this kind"}
 SIDES = {128: ("bus_bra", "busi", "jsrt", "shenzhen"), 256: ("bus_bra",)}
 TUNED_ON = {"bus_bra": "bus_bra", "busi": "bus_bra", "jsrt": "jsrt", "shenzhen": "jsrt"}
 CLOSE = {"busi": "ultrasound-all", "shenzhen": "jsrt-all"}
@@ -544,11 +543,8 @@ def evidence(options: argparse.Namespace) -> int:
     print(f"{len(rows)} findings are in kerasunet/layer_selection/{EVIDENCE.name}\n")
     print("| kind | images | start | tune | behind the best, expected | Dice in the studies |")
     print("|---|---|---|---|---|---|")
-    for modality in ("ultrasound", "xray"):
-        for size, start in ((20, "far"), (80, "far"), (20, "close")):
-            print(
-                f"| {modality} | {size} | {START_WORDS[start]} | {_advice(modality, size, start)} |"
-            )
+    for modality, size, start in QUESTIONS:
+        print(f"| {modality} | {size} | {START_WORDS[start]} | {_advice(modality, size, start)} |")
     _print_left_out(Evidence.published())
     return 0
 
@@ -582,15 +578,10 @@ def _print_left_out(known: Evidence) -> None:
 
 def _advice(modality: Modality, size: int, start: Nearness) -> str:
     """Return what the evidence says to tune, how sure it is, and what that reached."""
-    known = Evidence.published()
-    text, belief = next(iter(known.strategies(start, modality, size).items()))
-    found = [
-        f"{one.data}, {one.images} images, {one.sets} sets: {one.dice:.3f}"
-        for one in known.findings
-        if (one.start, one.strategy) == (start, text) and modality_of(one.data) == modality
-    ]
-    listed = "; ".join(dict.fromkeys(found)) or "none of this kind"
-    return f"`{text}` | {belief.behind:.3f} ± {belief.error:.3f} | {listed}"
+    strategy, belief, seen = Evidence.published().advice(modality, size, start)
+    found = [f"{o.data}, {o.images} images, {o.sets} sets: {o.dice:.3f}" for o in seen]
+    listed = "; ".join(found) or "none of this kind"
+    return f"`{strategy}` | {belief.behind:.3f} ± {belief.error:.3f} | {listed}"
 
 
 def _evidence_of(cell: Cell, stage: str, cases: pd.DataFrame) -> Iterator[dict]:

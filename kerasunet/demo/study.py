@@ -17,11 +17,13 @@ import gradio as gr
 from kerasunet.demo.context import Context, problem_html
 from kerasunet.demo.study_figures import draw_curves, draw_strategies
 from kerasunet.files import expanded
-from kerasunet.objects import modality_of
+from kerasunet.objects import MODALITY_LABELS, modality_of
 from kerasunet.study.results import Scenario, StudyResults, ordered, read_results
 from kerasunet.study.tables import CASES, RECORD, RUNS, SUFFIXES, studies_in, table_path
 
 if TYPE_CHECKING:
+    from kerasunet.layer_selection.evidence import Advice
+    from kerasunet.objects import Modality
     from kerasunet.study.stats import Claim, StudyStatistics
 
 
@@ -173,6 +175,37 @@ def numbers_table(statistics: StudyStatistics, scenario: Scenario) -> str:
     )
 
 
+def advice_table() -> str:
+    """Return HTML: what the second study says to tune, a row for each question it answers."""
+    import keras  # noqa: F401  # Before SciPy, as in `_statistics`.
+
+    from kerasunet.layer_selection.evidence import QUESTIONS, START_WORDS, Evidence
+
+    known = Evidence.published()
+    rows = [
+        _advice_row(modality, images, START_WORDS[start], advice)
+        for modality, images, start in QUESTIONS
+        if (advice := known.advice(modality, images, start))
+    ]
+    head = "".join(f"<th scope=col>{heading}</th>" for heading in ("Kind", "Images"))
+    for heading in ("Start trained on", "Tune", "Dice it reached"):
+        head += f"<th scope=col class=words>{heading}</th>"
+    return (
+        "<p>By the second study, in which each strategy has a rate of its own: "
+        "<code>3*shallow:4</code> trains the first four blocks at three times the usual rate, "
+        "1e-3. <code>kerasunet adapt</code> and the Fine-tune tab check this on your images.</p>"
+        f"<div class=table><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _advice_row(modality: Modality, images: int, start: str, advice: Advice) -> str:
+    seen = "; ".join(f"{o.dice:.3f} on {o.data} with {o.images} images" for o in advice.seen)
+    words = (start, f"<code>{escape(advice.strategy)}</code>", escape(seen))
+    cells = "".join(f"<td class=words>{text}</td>" for text in words)
+    return f"<tr><th scope=row>{MODALITY_LABELS[modality]}</th><td>{images}</td>{cells}</tr>"
+
+
 _PRIVATE = {"api_visibility": "private", "concurrency_limit": 2}
 _READING = "<p role=status>Reading the results of the study …</p>"
 _NOTHING = (
@@ -199,6 +232,9 @@ def build(context: Context) -> None:
     """Add the tab to the page that is being built."""
     tab = gr.context.Context.block
     opened = gr.State(None, time_to_live=3600)
+    gr.Markdown("### What to tune")
+    advice = gr.HTML(elem_id="study-advice", apply_default_css=False)
+    gr.Markdown("### Every strategy")
     note = gr.HTML(_READING, elem_id="study-note", elem_classes="note")
     with gr.Row():
         sides = [_draw_side(label) for label in ("Ultrasound", "X-ray")]
@@ -209,6 +245,7 @@ def build(context: Context) -> None:
     views = [note, claims]
     for side in sides:
         views += [side.column, side.choice, *side.drawings]
+    tab.select(advice_table, None, advice, **_PRIVATE)
     tab.select(_show, opened, views, **_PRIVATE)
     for side in sides:
         side.choice.input(_draw, [opened, side.choice], side.drawings, **_PRIVATE)

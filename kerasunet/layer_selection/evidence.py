@@ -20,6 +20,19 @@ from kerasunet.strategies import parse
 
 Nearness = Literal["close", "far"]
 """A start is close if it was trained on images of the same kind, and finds their objects."""
+START_WORDS: dict[Nearness, str] = {
+    "far": "photographs",
+    "close": "another hospital's images of this kind",
+}
+QUESTIONS: tuple[tuple[Modality, int, Nearness], ...] = (
+    ("ultrasound", 20, "far"),
+    ("ultrasound", 80, "far"),
+    ("ultrasound", 20, "close"),
+    ("xray", 20, "far"),
+    ("xray", 80, "far"),
+    ("xray", 20, "close"),
+)
+"""What the studies answer: kinds of image, numbers of training images, and starts."""
 
 _FILE = Path(__file__).with_name("evidence.csv")
 _OTHER_MODALITY = 0.1
@@ -68,6 +81,20 @@ class Finding:
         return 2.0 ** (-distance / 2) * (1.0 if same else _OTHER_MODALITY)
 
 
+class Advice(NamedTuple):
+    """What to tune, by what studies found.
+
+    Attributes:
+        strategy: Text of the strategy; factors are of the learning rate 1e-3.
+        belief: How far it is expected to be behind the best strategy.
+        seen: What it reached on each data set of that kind, in the study most like the question.
+    """
+
+    strategy: str
+    belief: Belief
+    seen: tuple[Finding, ...]
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Findings of studies.
@@ -109,6 +136,27 @@ class Evidence:
                 found[one.strategy].append(one)
         beliefs = {text: _pooled(some, modality, images) for text, some in found.items()}
         return dict(sorted(beliefs.items(), key=lambda item: item[1].behind))
+
+    def advice(self, modality: Modality, images: int, nearness: Nearness) -> Advice | None:
+        """Tell what to tune, and what that reached.
+
+        Args:
+            modality: The kind of image.
+            images: Number of training images.
+            nearness: How near the start is.
+
+        Returns:
+            The strategy that is expected to be the best; `None` if no study had such a start.
+        """
+        beliefs = self.strategies(nearness, modality, images)
+        if not beliefs:
+            return None
+        text, belief = next(iter(beliefs.items()))
+        seen: dict[str, Finding] = {}
+        for one in sorted(self.findings, key=lambda o: (o.likeness(modality, images), o.sets)):
+            if (one.start, one.strategy) == (nearness, text) and modality_of(one.data) == modality:
+                seen[one.data] = one
+        return Advice(text, belief, tuple(sorted(seen.values(), key=lambda one: one.data)))
 
     def far_starts(self, modality: Modality | None, images: int) -> Belief:
         """Tell how far the best strategy from a far start is behind the best from a close one."""

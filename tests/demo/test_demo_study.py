@@ -12,6 +12,7 @@ from helpers import ROOT
 from helpers.browser import eventually
 from helpers.study_makers import STRATEGIES, make_study
 
+from kerasunet.layer_selection.evidence import QUESTIONS, START_WORDS, Evidence
 from kerasunet.study.results import Scenario, read_results
 from kerasunet.study.stats import StudyStatistics
 
@@ -44,6 +45,18 @@ def _choose_scenario(page, scenario: Scenario) -> None:
 def _wait_for_points(page, figure: str, count: int) -> None:
     points = page.locator(f"#{figure} .js-plotly-plot .scatterlayer .points path.point")
     eventually(page, points.count, count)
+
+
+@pytest.mark.browser
+def test_it_says_what_to_tune_and_what_that_reached(page):
+    known = Evidence.published()
+    found = page.locator("#study-advice tbody tr")
+    eventually(page, found.count, len(QUESTIONS))
+    for row, (modality, images, start) in zip(found.all(), QUESTIONS, strict=True):
+        cells = row.locator("th, td").all_inner_texts()
+        advice = known.advice(modality, images, start)
+        assert cells[1:4] == [str(images), START_WORDS[start], advice.strategy]
+        assert all(f"{one.dice:.3f} on {one.data}" in cells[4] for one in advice.seen)
 
 
 @pytest.mark.browser

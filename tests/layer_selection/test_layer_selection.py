@@ -107,6 +107,19 @@ def test_the_gap_between_starts_is_that_of_their_best_strategies():
     assert Evidence(()).far_starts("ultrasound", 20).behind == 0
 
 
+def test_advice_is_the_best_strategy_and_what_it_reached_in_the_nearest_study():
+    rows = (
+        finding("all", 0.02, data="busi", dice=0.6),
+        finding("contracting", 0.0, data="busi", dice=0.65),
+        finding("contracting", 0.0, data="busi", images=80, dice=0.7),
+        finding("contracting", 0.0, data="jsrt", dice=0.97),
+    )
+    advice = Evidence(rows).advice("ultrasound", 60, "far")
+    assert advice.strategy == "contracting"
+    assert advice.seen == (rows[2],)
+    assert Evidence(rows).advice("ultrasound", 60, "close") is None
+
+
 # Weighing
 
 
