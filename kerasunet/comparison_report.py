@@ -25,6 +25,7 @@ COLUMNS = (
 _FORMULA = re.compile(r"(^|[;\t\r\n])(?=\s*[=+\-@])")
 NOTICE = "Research use only. Not a medical device."
 _AGREEMENT = "Dice with the consensus, which is agreement and not quality"
+_ORIGIN = "Start, steps, size"
 _SIDE = 320
 _STYLE = """
 :root { color-scheme: light dark }
@@ -163,7 +164,7 @@ def score_table(scores: Sequence[Score]) -> str:
     """Return the scores as an HTML table; the best rows say so in words, too."""
     against_truth = any(line.dice is not None for line in scores)
     columns = _columns(scores, against_truth)
-    heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in columns)
+    heads = "".join(f'<th scope="col"{_kind(head)}>{escape(head)}</th>' for head in columns)
     body = "".join(_row(line, columns) for line in scores)
     order = "Dice with the mask" if against_truth else _AGREEMENT
     return (
@@ -188,15 +189,21 @@ def _columns(scores: Sequence[Score], against_truth: bool) -> dict:
         **({"Area (mm²)": lambda s: f"{s.area_mm2:,.1f}"} if unit == "mm" else {}),
         "Time (ms)": lambda s: f"{s.seconds * 1000:.0f}",
         "Weights trained": lambda s: "" if s.trained is None else f"{s.trained:,}",
-        **({"Start, steps, size": lambda s: s.origin} if any(s.origin for s in scores) else {}),
+        **({_ORIGIN: lambda s: s.origin} if any(s.origin for s in scores) else {}),
     }
 
 
 def _row(line: Score, columns: dict) -> str:
-    first, *others = (escape(say(line)) for say in columns.values())
-    kind = ' class="best"' if line.best else ""
-    cells = "".join(f"<td>{cell}</td>" for cell in others)
-    return f'<tr{kind} data-model="{escape(line.name)}"><th scope="row">{first}</th>{cells}</tr>'
+    (_, first), *others = columns.items()
+    best = ' class="best"' if line.best else ""
+    cells = "".join(f"<td{_kind(head)}>{escape(say(line))}</td>" for head, say in others)
+    name = f'<th scope="row">{escape(first(line))}</th>'
+    return f'<tr{best} data-model="{escape(line.name)}">{name}{cells}</tr>'
+
+
+def _kind(head: str) -> str:
+    """Return the attribute of a cell that holds words, which may wrap."""
+    return ' class="words"' if head == _ORIGIN else ""
 
 
 def _settings(comparison: Comparison, verdict: Verdict) -> str:
