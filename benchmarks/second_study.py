@@ -33,7 +33,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -131,6 +131,11 @@ class Cell:
     rate: float = 1e-3
     first: int = 0
     precision: str = "float32"
+
+    @property
+    def nearness(self) -> Nearness:
+        """How near the start is to the data."""
+        return "far" if self.start == "natural" else "close"
 
     def settings(self, data: Path, starts: Path, strategies: Iterable[str]) -> StudySettings:
         """Return the study of this cell with some strategies."""
@@ -545,7 +550,7 @@ def evidence(options: argparse.Namespace) -> int:
     print("|---|---|---|---|---|---|")
     for modality, size, start in QUESTIONS:
         print(f"| {modality} | {size} | {START_WORDS[start]} | {_advice(modality, size, start)} |")
-    _print_left_out(Evidence.published())
+    _print_left_out(options.output, stages)
     return 0
 
 
@@ -555,25 +560,44 @@ def _is_finished(cell: Cell, cases: pd.DataFrame) -> bool:
     return len(sets) > 1 and sets.max() >= cell.sets - 1
 
 
-def _print_left_out(known: Evidence) -> None:
+def _print_left_out(output: Path, stages: Mapping[str, Sequence[Cell]]) -> None:
     """Print what is lost where the evidence of a data set is left out, and it is chosen for."""
-    print(
-        "\n| set | images | start | chosen without it | behind the best of the cell, in hindsight |"
-    )
+    known = Evidence.published()
+    print("\n| set | images | start | chosen without it | regret, Dice |")
     print("|---|---|---|---|---|")
-    cells = {(one.data, one.images, one.start) for one in known.findings}
-    for data, size, start in sorted(cells):
-        beliefs = known.without([data]).strategies(start, modality_of(data), size)
-        here = {
-            one.strategy: one
-            for one in known.findings
-            if (one.data, one.images, one.start) == (data, size, start)
-        }
-        text = next((text for text in beliefs if text in here), None)
-        if text is not None:
-            one = here[text]
-            lost = f"{one.behind:.4f} ± {one.error:.4f}, {one.sets} sets"
-            print(f"| {data} | {size} | {START_WORDS[start]} | `{text}` | {lost} |")
+    for data, size, start in sorted({(o.data, o.images, o.start) for o in known.findings}):
+        text = next(iter(known.without([data]).strategies(start, modality_of(data), size)))
+        for stage, cell in ((stage, cell) for stage, cells in stages.items() for cell in cells):
+            if (cell.data, cell.size, cell.nearness) != (data, size, start):
+                continue
+            dice = _dice_by_half(output / stage / cell.name)
+            if text in dice:
+                lost = f"{_regret(dice, text):.4f}, {cell.sets} sets, {stage}"
+                print(f"| {data} | {size} | {START_WORDS[start]} | `{text}` | {lost} |")
+
+
+def _dice_by_half(folder: Path) -> pd.DataFrame:
+    """Return the mean Dice of strategies, in columns, on either half of the test groups.
+
+    Only strategies that were trained on all training sets, or on all but one, are compared.
+    """
+    if not (folder / RUNS).is_file():
+        return pd.DataFrame()
+    cases = read_tables(folder)[0]
+    groups = np.random.default_rng(0).permutation(np.sort(cases["group"].unique()))
+    is_first = cases["group"].isin(groups[: len(groups) // 2])
+    halves = is_first.map({True: "first", False: "second"}).rename("half")
+    by_set = cases.groupby([halves, "strategy", "fold"])["dice"].mean()
+    sets = cases.groupby("strategy")["fold"].nunique()
+    complete = sets.index[sets >= max(2, sets.max() - 1)]
+    return by_set.groupby(level=["half", "strategy"]).mean().unstack()[list(complete)]
+
+
+def _regret(dice: pd.DataFrame, text: str) -> float:
+    """Return how far a strategy is behind the one that is best on the other half of the groups."""
+    best = dice.idxmax(axis=1)
+    halves = (("first", "second"), ("second", "first"))
+    return float(np.mean([dice.at[here, best[o]] - dice.at[here, text] for here, o in halves]))
 
 
 def _advice(modality: Modality, size: int, start: Nearness) -> str:
@@ -593,7 +617,7 @@ def _evidence_of(cell: Cell, stage: str, cases: pd.DataFrame) -> Iterator[dict]:
         behind = (by_set[best] - dice).dropna()
         yield {
             "data": cell.data,
-            "start": "far" if cell.start == "natural" else "close",
+            "start": cell.nearness,
             "images": cell.size,
             "strategy": text,
             "dice": dice.mean(),
@@ -624,7 +648,10 @@ def tables(options: argparse.Namespace) -> int:
         cases, runs = read_tables(folder)
         print(f"\n### {folder.name}\n")
         _print_means(cases, runs)
-        _print_comparisons(cases)
+        _print_comparisons(cases, PAIRS)
+    for cell in starts_cells():
+        if (options.output / "starts" / cell.name / RUNS).is_file():
+            _print_start(options.output / "starts", cell)
     _print_equivalences(options.output)
     return 0
 
@@ -745,9 +772,29 @@ def _print_means(cases: pd.DataFrame, runs: pd.DataFrame) -> None:
     print(f"\nComputed on: {devices}.\n")
 
 
-def _print_comparisons(cases: pd.DataFrame) -> None:
+def _print_start(stage: Path, cell: Cell) -> None:
+    """Print what strategies reach from a start; from a close one, also against its alternatives."""
+    cases, runs = read_tables(stage / cell.name)
+    print(f"\n### From {cell.start}: {cell.data}, {cell.size} images\n")
+    _print_means(cases, runs)
+    _print_comparisons(cases, PAIRS)
+    if cell.start == "natural":
+        return
+    print("\nAgainst leaving the start untouched:\n")
+    _print_comparisons(cases, [(family, "none") for family in STARTS_FAMILIES])
+    far = stage / f"{cell.data}-{cell.size}-natural"
+    if (far / RUNS).is_file():
+        print("\nThe start, untouched, against fine-tuning from photographs and from scratch:\n")
+        others = read_tables(far)[0]
+        others = others[others["strategy"] != "none"]
+        both = pd.concat([cases[cases["strategy"] == "none"], others], ignore_index=True)
+        _print_comparisons(both, [("none", f) for f in (*STARTS_FAMILIES, "scratch")])
+
+
+def _print_comparisons(cases: pd.DataFrame, families: Iterable[tuple[str, str]]) -> None:
+    """Print comparisons of pairs of families, as far as the cases have them."""
     known = {family_of(text): text for text in cases["strategy"].unique()}
-    pairs = [(known[a], known[b]) for a, b in PAIRS if a in known and b in known]
+    pairs = [(known[a], known[b]) for a, b in families if a in known and b in known]
     margin = MARGINS[cases["data"].iloc[0]]
     print("| comparison | Dice | 95 % interval | ahead in | p, Holm | verdict |")
     print("|---|---|---|---|---|---|")
