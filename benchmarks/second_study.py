@@ -17,7 +17,7 @@ one data set after the other, so that its steps are compiled once.
     python benchmarks/second_study.py join
     python benchmarks/second_study.py evidence
     python benchmarks/second_study.py tables
-    python benchmarks/second_study.py figure
+    python benchmarks/second_study.py figures
 
 SETS holds the folders bus_bra, busi, jsrt and shenzhen; DATA receives their images at the sizes
 that the study uses, about 40 MB. On a GPU: KERAS_BACKEND=jax, XLA_PYTHON_CLIENT_PREALLOCATE=false,
@@ -697,21 +697,28 @@ def _print_equivalence(folder: Path, usual: Path) -> None:
     print(f"| {folder.name}, {len(gaps)} sets | {means} | {numbers} | {verdict} |")
 
 
-def figure(options: argparse.Namespace) -> int:
+def figures(options: argparse.Namespace) -> int:
+    """Draw the comparisons of all cells, and what is reached from each start."""
+    _draw_differences(options.output)
+    _draw_starts(options.output)
+    return 0
+
+
+def _draw_differences(output: Path) -> None:
     """Draw the comparisons of all cells, with one point for each training set."""
     import matplotlib.pyplot as plt
 
     from kerasunet.study.figures.style import RC, WIDTH, Drawing
 
-    cells = [
-        c for c in strategies_cells() if (options.output / "strategies" / c.name / RUNS).is_file()
-    ]
+    cells = [c for c in strategies_cells() if (output / "strategies" / c.name / RUNS).is_file()]
+    if not cells:
+        return
     with plt.rc_context(RC):
         drawn, all_axes = plt.subplots(
             1, len(cells), figsize=(WIDTH, 2.8), sharey=True, layout="constrained"
         )
         told = [
-            f"{cell.name}: {_draw_cell(axes, options.output / 'strategies' / cell.name, cell)}"
+            f"{cell.name}: {_draw_cell(axes, output / 'strategies' / cell.name, cell)}"
             for cell, axes in zip(cells, all_axes, strict=True)
         ]
         all_axes[0].set_yticks(range(len(PAIRS)), [f"{a} − {b}" for a, b in PAIRS])
@@ -722,9 +729,8 @@ def figure(options: argparse.Namespace) -> int:
             "Mean difference in Dice and its 95 % interval over training sets and patients; each "
             "light point is a training set; the band is the smallest difference that matters."
         )
-        Drawing("differences", title, caption, "; ".join(told), drawn).write(options.output)
-    print(options.output / "differences.png")
-    return 0
+        Drawing("differences", title, caption, "; ".join(told), drawn).write(output)
+    print(output / "differences.png")
 
 
 def _draw_cell(axes, folder: Path, cell: Cell) -> str:
@@ -760,6 +766,62 @@ def _draw_cell(axes, folder: Path, cell: Cell) -> str:
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
     return ", ".join(words)
+
+
+def _draw_starts(output: Path) -> None:
+    """Draw what every strategy reaches from photographs and from a close start."""
+    import matplotlib.pyplot as plt
+
+    from kerasunet.study.figures.style import RC, WIDTH, Drawing
+
+    known = {(c.data, c.size, c.nearness): output / "starts" / c.name for c in starts_cells()}
+    known = {key: folder for key, folder in known.items() if (folder / RUNS).is_file()}
+    scenarios = [key[:2] for key in known if key[2] == "close" and (*key[:2], "far") in known]
+    if not scenarios:
+        return
+    rows = ("none", *STARTS_FAMILIES, "scratch")
+    with plt.rc_context(RC):
+        drawn, all_axes = plt.subplots(
+            1,
+            len(scenarios),
+            figsize=(WIDTH, 2.6),
+            sharey=True,
+            layout="constrained",
+        )
+        told = []
+        for (data, size), axes in zip(scenarios, np.atleast_1d(all_axes), strict=True):
+            for start in START_WORDS:
+                words = _draw_start(axes, known[data, size, start], start, rows)
+                told.append(f"{data}, {size} images, from {START_WORDS[start]}: {words}")
+            axes.set_title(f"{data}, {size} images")
+            axes.set_xlabel("Dice", fontsize=RC["axes.labelsize"])
+            axes.grid(axis="y", visible=False)
+            axes.tick_params(axis="y", length=0)
+        drawn.axes[0].set_yticks(range(len(rows)), rows)
+        drawn.axes[0].invert_yaxis()
+        handles = drawn.axes[0].get_legend_handles_labels()
+        drawn.legend(*handles, loc="outside lower center", ncols=2, fontsize=RC["xtick.labelsize"])
+        title = "What each strategy reaches, by start"
+        caption = "Mean Dice over training sets; each light mark is one of them."
+        Drawing("starts", title, caption, "; ".join(told), drawn).write(output)
+    print(output / "starts.png")
+
+
+def _draw_start(axes, folder: Path, start: Nearness, rows: Sequence[str]) -> str:
+    """Draw the Dice of every strategy from one start; return it in words."""
+    from kerasunet.study.figures.style import BLUE, PALE, VERMILLION
+
+    color, marker, offset = {"far": (VERMILLION, "s", 0.15), "close": (BLUE, "o", -0.15)}[start]
+    cases, _ = read_tables(folder)
+    by_set = cases.groupby(["strategy", "fold"])["dice"].mean()
+    means = {}
+    for text, dice in by_set.groupby(level="strategy"):
+        row = rows.index(family_of(text)) + offset
+        axes.plot(dice, [row] * len(dice), "|", color=PALE, markersize=5, zorder=1)
+        means[text] = dice.mean()
+        label = START_WORDS[start] if len(means) == 1 else None
+        axes.plot(means[text], row, marker, color=color, linestyle="", label=label, zorder=2)
+    return ", ".join(f"{text} {mean:.3f}" for text, mean in means.items())
 
 
 def _print_means(cases: pd.DataFrame, runs: pd.DataFrame) -> None:
@@ -887,7 +949,7 @@ def main() -> int:
         ("choose", choose),
         ("evidence", evidence),
         ("tables", tables),
-        ("figure", figure),
+        ("figures", figures),
         ("first-study", first_study),
         ("power", power),
     ):
