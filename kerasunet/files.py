@@ -125,7 +125,7 @@ def folder_for(path: Path) -> Iterator[None]:
     """Make a folder, with its parents, none called `~`; remove what is new if it stays empty."""
     if path.parts and path.parts[0].startswith("~") and not Path(path.parts[0]).exists():
         raise ValueError(f"{path}: is not in the home folder; give the whole path, without ~")
-    new = [one for one in (path, *path.parents) if not one.exists()]
+    new = [one.absolute() for one in (path, *path.parents) if not one.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
         yield

@@ -112,7 +112,7 @@ def finetune(
     prepared = prepare(settings) if prepared is None else prepared
     files, kept = RunDirectory(expanded(directory)), kept or KeptNetworks()
     callbacks = checked(callbacks, files.writes, settings.optimization.schedule)
-    settings = with_precision(settings, files.config, restart=restart)
+    settings = with_precision(settings, files.recorded, restart=restart)
     with exclusive(files.path), prepared_backend(**settings.optimization.computation):
         return _Finetuning(settings, files, prepared, kept, restart).run(callbacks, compact)
 

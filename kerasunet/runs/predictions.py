@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kerasunet import data  # Whose functions, and NumPy, come with their first use.
 from kerasunet.data import readers
 from kerasunet.files import expanded, require_replaceable, sha256, write_json
-from kerasunet.runs.directory import refuse_differences
+from kerasunet.runs.directory import refuse_differences, require_not_of
 from kerasunet.schema import OBJECT, TEXT, each, or_null, read_values
 
 if TYPE_CHECKING:
@@ -159,7 +159,9 @@ class PredictionDirectory:
                 f"{path}: holds {found[0]} but no {opened.record.name}, so these are not "
                 "predictions of this command; use another output folder"
             )
-        if opened.record.is_file():
+        if not opened.record.is_file():
+            require_not_of(path, "config.json")
+        else:
             known = read_values(opened.record, _PARTS, "a record of predictions", remedy=_OTHER)
             refuse_differences(path, {"settings": known["settings"]}, {"settings": settings})
             opened.images, opened.files = known["images"], known["files"]

@@ -228,6 +228,41 @@ def test_a_run_is_not_written_over_files_of_yours(call, place, verb, name, tiny_
     refused(call, *words, "--restart", saying="has no config.json, so it is not a run")
 
 
+def test_the_folder_of_another_verb_that_has_not_finished_is_left_to_it(call, place):
+    """Neither would know the other's tables and models, which have the same names."""
+    for record in ("study.json", "adapt.json", "predictions.json"):
+        write_json(place / record / record, {})
+        with pytest.raises(ValueError, match=f"holds {record} of "):
+            RunDirectory(place / record).claim(FinetuneSettings(), {})
+    RunDirectory(place / "run").claim(FinetuneSettings(), {})
+    with pytest.raises(ValueError, match=r"run: holds config\.json of a run; use another output"):
+        predictions.PredictionDirectory.open(place / "run", {})
+    words = ["study", *XRAYS[:2], "--init", "scratch", "--strategies", "all", *TINY]
+    for folder, told in (("run", "config.json of a run"), ("adapt.json", "adapt.json of an adap")):
+        refused(call, *words, "--output", folder, saying=f"{folder}: holds {told}")
+    write_json(place / "mine" / "config.json", {"model_type": "bert"})  # Not of a run.
+    predictions.PredictionDirectory.open(place / "mine", {})
+
+
+def test_no_restart_removes_a_run_of_a_study(place):
+    for run in (RunDirectory(place / "a"), RunDirectory(place / "b" / "rate-0.1")):
+        run.claim(FinetuneSettings(), {})
+        write_json(place / run.path.parts[len(place.parts)] / "run.json", {"settings": {}})
+        before = contents(place)
+        with pytest.raises(ValueError, match="is a run of a study; use another output folder"):
+            run.claim(FinetuneSettings(), {}, restart=True)
+        assert contents(place) == before
+
+
+def test_a_run_that_a_killed_restart_set_aside_is_back_before_others_write(place):
+    """Else it would come back over what they wrote."""
+    run, aside = RunDirectory(place / "run"), RunDirectory(place / "run" / ".earlier-run")
+    write_json(aside.config, {"settings": {}})
+    aside.cases.write_text("of the run")
+    with exclusive(run.path):
+        assert (run.config.is_file(), run.cases.read_text()) == (True, "of the run")
+
+
 @pytest.mark.parametrize("text", ['{"model_type": "bert"}', "[]", "no JSON"])
 def test_a_configuration_of_something_else_is_not_a_run(call, place, tiny_model_file, text):
     (place / "mine").mkdir()

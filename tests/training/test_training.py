@@ -260,7 +260,7 @@ class Compile(keras.callbacks.Callback):
     [
         (keras.callbacks.History, TypeError, "is not a list of Keras callbacks"),
         (lambda: [keras.callbacks.History], TypeError, "is not a Keras callback"),
-        (lambda: [keras.callbacks.BackupAndRestore("kept")], ValueError, "from its own checkpoint"),
+        (lambda: [keras.callbacks.BackupAndRestore("kept")], ValueError, "which resumes by itself"),
         (lambda: [keras.callbacks.CSVLogger("run/history.csv")], ValueError, "another file"),
         (lambda: [keras.callbacks.ModelCheckpoint("run/model.keras")], ValueError, "another file"),
         (lambda: [keras.callbacks.ReduceLROnPlateau()], ValueError, 'schedule="constant"'),
@@ -284,18 +284,23 @@ def test_callbacks_that_a_run_would_undo_are_refused(
 
 
 class Elsewhere(keras.callbacks.Callback):
-    def on_train_end(self, logs=None):
-        os.chdir(os.pardir)
+    def __init__(self, event):
+        super().__init__()
+        setattr(self, f"on_{event}", lambda *_, **__: os.chdir(os.pardir))
 
 
 @pytest.mark.slow
-def test_a_run_that_a_callback_leads_elsewhere_is_not_called_finished(
-    settings, tmp_path, monkeypatch
+@pytest.mark.parametrize("event", ["train_begin", "train_batch_end", "epoch_end", "train_end"])
+def test_a_callback_that_leaves_the_folder_stops_the_run_at_once(
+    smallest, tmp_path, monkeypatch, event
 ):
+    """Before anything is written below another folder, where another run may be."""
     (tmp_path / "here").mkdir()
+    (tmp_path / "run").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(ValueError, match="^run: is gone, or this folder was left; give a wh"):
-        finetune(settings, "run", [Elsewhere()])
+    with pytest.raises(ValueError, match="a callback came here; let it return to .*here"):
+        finetune(smallest, "run", [Elsewhere(event)])
+    assert not list((tmp_path / "run").iterdir())
     assert not list(tmp_path.rglob("summary.json"))
 
 
