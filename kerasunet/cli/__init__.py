@@ -17,7 +17,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +28,7 @@ from kerasunet import (
     models as registry,
 )
 from kerasunet.cli.options import printable
-from kerasunet.files import expanded, is_marked, is_plain, require_replaceable
+from kerasunet.files import expanded, is_marked, is_plain, read_json, require_replaceable
 from kerasunet.runs.directory import RunDirectory
 
 __all__ = ["main"]
@@ -251,6 +251,8 @@ def _overview(arguments: Sequence[str]) -> int:
 
 _FILES = ("csv", "groups", "html", "json", "sheet")
 _OUTPUTS = ("output", *_FILES)
+_LISTS = ("predictions.json", "report.json")
+"""Records of what is in a folder, and of what a killed command had begun to write."""
 _STUDY_TABLE = b"data,strategy,"
 """How the tables of studies begin, which go on with the columns of an evaluation."""
 _INPUTS = ("data", "validation_data", "manual_dir")
@@ -277,6 +279,8 @@ def check_outputs(
         setattr(options, name, path)  # A folder that is called ~ would be a trap.
         is_file = name in _FILES or verb == "panel" or _exports_a_file(verb, options)
         _check_output(path, is_file)
+        if is_file:
+            _check_owner(path)
         if is_file and path.exists():
             _check_replaced(path, marks().get(name))
         if not is_file:
@@ -321,6 +325,20 @@ def _check_output(path: Path, is_file: bool) -> None:
         raise FileExistsError(
             f"{above}: is a file, so nothing can be written below it; choose another place"
         )
+
+
+def _check_owner(path: Path) -> None:
+    """Refuse a file that a run, a study or predictions in its folder write, or are about to."""
+    run, given = RunDirectory(path.parent), path.absolute()
+    if run.has_record and run.writes(path):
+        raise FileExistsError(f"{path}: is a file of the run in {path.parent}; give another name")
+    for folder, record in itertools.product(given.parents[:2], _LISTS):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            if given.relative_to(folder).as_posix() in read_json(folder / record)["files"]:
+                break
+    else:
+        return
+    raise FileExistsError(f"{path}: is listed in {folder / record}; give another name")
 
 
 def _check_replaced(path: Path, mark: bytes | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +110,19 @@ def digest(name_or_path: str | os.PathLike) -> str:
         return ""
     path = _resolve(name_or_path)
     return _verified(path, required=_needs_card(name_or_path, path))
+
+
+def each_once(models: Iterable[str | os.PathLike]) -> tuple[str | os.PathLike, ...]:
+    """Return models without those that are the same file as one before, or a copy of it.
+
+    Raises:
+        FileNotFoundError: There is no such model.
+        ValueError: A file is not the one that its card describes.
+    """
+    found: dict[str, str | os.PathLike] = {}
+    for model in models:
+        found.setdefault(digest(model), model)
+    return tuple(found.values())
 
 
 def check(name_or_path: str | os.PathLike) -> None:

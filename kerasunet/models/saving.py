@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from kerasunet.architecture import Architecture
-from kerasunet.files import expanded, is_marked, require_replaceable, sha256, write_atomically
+from kerasunet.files import (
+    FileWarning,
+    expanded,
+    is_marked,
+    require_replaceable,
+    sha256,
+    write_atomically,
+)
 from kerasunet.models.card_fields import united
 from kerasunet.models.model_card import ModelCard, RecordedEvaluation, read_card, write_card
 from kerasunet.models.registry import check_name, checked_copy, folder, require_unedited
@@ -142,14 +149,22 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
 
     Raises:
         FileExistsError: `NAME.json`, `NAME.md` or `NAME.keras` is there and has nothing to do with
-            a model.
+            a model, or `NAME.md` was edited.
+        TypeError: The card is none.
         NotWritten: One of the three is write-protected, or the like.
         ValueError: The path does not end in `.keras`.
     """
     path = expanded(path)
     if path.suffix != ".keras":
         raise ValueError(f"{path}: a model file ends in .keras")
+    if not isinstance(card, ModelCard):
+        raise TypeError(f"give a ModelCard for {path.name}, not {card!r}")
     _require_no_other_card(path)
+    if path.with_suffix(".json").exists():
+        require_unedited(path)
+        if gone := read_card(path.with_suffix(".json")).evaluations:
+            told = f"{len(gone)} recorded on the card of the model that was here, gone with it"
+            warnings.warn(f"{path}: evaluations: {told}", FileWarning, stacklevel=2)
     _require_model(path, _ZIP)
     for suffix in (".keras", ".json", ".md"):  # A new model never stays beside an old card.
         require_replaceable(path.with_suffix(suffix))

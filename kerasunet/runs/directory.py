@@ -35,11 +35,9 @@ _RESULTS = (  # Patterns of what a run writes after it has claimed its directory
 _PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
 _ASIDE = ".earlier-run"
 _RECORDS = {
-    "config.json": "a run",
-    "study.json": "a study",
-    "adapt.json": "an adaptation",
+    "config.json": "a run", "study.json": "a study", "adapt.json": "an adaptation",
     "predictions.json": "predictions",
-}
+}  # fmt: skip
 _MARK = b'{\n  "settings": {'  # Other programs have a `config.json`, too.
 
 
@@ -76,12 +74,11 @@ def require_not_of(directory: Path, *records: str) -> None:
     Raises:
         ValueError: It has one of them.
     """
+    run = RunDirectory(directory)
     for name in records:
-        path = directory / name
-        if path.is_file() and (name != "config.json" or files.is_marked(path, _MARK)):
-            raise ValueError(
-                f"{directory}: holds {name} of {_RECORDS[name]}; use another output folder"
-            )
+        if run.has_record if name == run.config.name else (directory / name).is_file():
+            told = f"holds {name} of {_RECORDS[name]}; use another output folder"
+            raise ValueError(f"{directory}: {told}")
 
 
 class _File:
@@ -194,6 +191,7 @@ class RunDirectory:
         if not self.summary.is_file():
             for name in _RESULTS:
                 files.require_replaceable(self.path / name)
+            self.model.with_suffix(".md").unlink(missing_ok=True)  # A kill may have left it older.
             return None
         summary = self.read_summary()
         if self.checkpoint.is_file():  # Otherwise, nothing need be writable.
@@ -248,6 +246,11 @@ class RunDirectory:
                     f"{given}: belongs to the run in {self.path}, which --restart would remove, "
                     f"but --{name.replace('_', '-')} needs it; use another output folder"
                 )
+
+    @property
+    def has_record(self) -> bool:
+        """Whether it is a run, also one that a killed restart has set aside."""
+        return self.recorded.is_file() and files.is_marked(self.recorded, _MARK)
 
     def writes(self, path: Path) -> bool:
         """Whether a run writes a file of this name here."""

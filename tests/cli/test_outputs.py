@@ -244,6 +244,23 @@ def test_the_folder_of_another_verb_that_has_not_finished_is_left_to_it(call, pl
     predictions.PredictionDirectory.open(place / "mine", {})
 
 
+def test_no_file_gets_a_name_that_a_folder_s_own_command_is_about_to_write(place):
+    RunDirectory(place / "run").claim(FinetuneSettings(), {})
+    for name, file in (("predictions.json", "areas.csv"), ("report.json", "tables/means.csv")):
+        write_json(place / "out" / name, {"files": {file: None}})
+    for path, told in {
+        "run/cases.csv": "is a file of the run in run",
+        "run/checkpoint.npz": "is a file of the run in run",
+        "out/areas.csv": "is listed in .*predictions.json",
+        "out/tables/means.csv": "is listed in .*report.json",
+    }.items():
+        with pytest.raises(FileExistsError, match=f"^{path}: {told}; give another name"):
+            check_outputs("evaluate", argparse.Namespace(csv=Path(path)))
+    (place / "report.json").write_text("[]")  # Of something else.
+    for path in ("run/mine.csv", "out/mine.csv", "areas.csv"):
+        check_outputs("evaluate", argparse.Namespace(csv=Path(path)))
+
+
 def test_no_restart_removes_a_run_of_a_study(place):
     for run in (RunDirectory(place / "a"), RunDirectory(place / "b" / "rate-0.1")):
         run.claim(FinetuneSettings(), {})
