@@ -281,6 +281,8 @@ def check_outputs(
         _check_output(path, is_file)
         if is_file:
             _check_owner(path)
+        if verb == "export" and not path.with_suffix(".keras").exists():
+            _check_owner(path.with_suffix(".json"))  # Of the export.
         if is_file and path.exists():
             _check_replaced(path, marks().get(name))
         if not is_file:

@@ -241,12 +241,15 @@ def _require_no_other_card(path: Path) -> None:
     if not found:
         return
     try:
-        read_card(path.with_suffix(".json"))
+        of_export = "export" in read_card(path.with_suffix(".json")).unknown
     except (OSError, ValueError):
+        of_export = None
+    if of_export is not False:
+        what = "describes an export" if of_export else "is not the card of a model"
         raise FileExistsError(
-            f"{found[0]}: is not the card of a model, and that of {path.name} would replace it; "
-            "move it away, or give another name"
-        ) from None
+            f"{found[0]}: {what}, and the card of {path.name} would replace it; move it away, or "
+            "give another name"
+        )
 
 
 def _require_model(path: Path, beginning: bytes) -> None:

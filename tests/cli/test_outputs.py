@@ -256,6 +256,11 @@ def test_no_file_gets_a_name_that_a_folder_s_own_command_is_about_to_write(place
     }.items():
         with pytest.raises(FileExistsError, match=f"^{path}: {told}; give another name"):
             check_outputs("evaluate", argparse.Namespace(csv=Path(path)))
+    export = argparse.Namespace(output=Path("run/model.h5"), format="h5")  # And `model.json`.
+    with pytest.raises(FileExistsError, match="run/model.json: is a file of the run"):
+        check_outputs("export", export)
+    (place / "run" / "model.keras").touch()  # Then it is called `model.h5.json`.
+    check_outputs("export", export)
     (place / "report.json").write_text("[]")  # Of something else.
     for path in ("run/mine.csv", "out/mine.csv", "areas.csv"):
         check_outputs("evaluate", argparse.Namespace(csv=Path(path)))
