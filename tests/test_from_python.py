@@ -166,6 +166,11 @@ def test_a_saved_model_keeps_words_of_its_card_and_tells_of_lost_evaluations(dat
     write_card(path, replace(known, evaluations=(found,)))
     with pytest.warns(FileWarning, match="mine.keras: evaluations: 1 recorded .* gone with it"):
         models.save(model, path, card)
+    Path("link.keras").symlink_to(path)
+    with pytest.raises(FileExistsError, match="link.keras: is a link to a model whose card is"):
+        models.save(model, "link.keras", card)
+    with pytest.raises(TypeError, match="give a RecordedEvaluation, not {}"):
+        models.record(path, {})  # type: ignore[arg-type]
     words = path.with_suffix(".md")
     words.write_text(words.read_text() + "years of work")
     with pytest.raises(FileExistsError, match="mine.md: was changed by hand"):
@@ -193,4 +198,6 @@ def test_an_empty_name_does_not_mean_this_folder(data, verb):
     before = sorted(data.parent.rglob("*"))
     with pytest.raises(ValueError, match="the name of the output is empty"):
         CALLS[verb]("data", "")
+    with pytest.raises(ValueError, match="the name of the output is empty"):
+        CALLS[verb]("data", "  ")
     assert sorted(data.parent.rglob("*")) == before

@@ -253,6 +253,7 @@ _FILES = ("csv", "groups", "html", "json", "sheet")
 _OUTPUTS = ("output", *_FILES)
 _LISTS = ("predictions.json", "report.json")
 """Records of what is in a folder, and of what a killed command had begun to write."""
+_STUDY_TABLES = ("cases.csv", "runs.csv")
 _STUDY_TABLE = b"data,strategy,"
 """How the tables of studies begin, which go on with the columns of an evaluation."""
 _INPUTS = ("data", "validation_data", "manual_dir")
@@ -334,6 +335,8 @@ def _check_owner(path: Path) -> None:
     run, given = RunDirectory(path.parent), path.absolute()
     if run.has_record and run.writes(path):
         raise FileExistsError(f"{path}: is a file of the run in {path.parent}; give another name")
+    if path.name in _STUDY_TABLES and path.with_name("study.json").is_file():
+        raise FileExistsError(f"{path}: is a table of the study there; give another name")
     for folder, record in itertools.product(given.parents[:2], _LISTS):
         with suppress(OSError, ValueError, LookupError, TypeError):
             if given.relative_to(folder).as_posix() in read_json(folder / record)["files"]:

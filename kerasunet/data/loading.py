@@ -310,7 +310,7 @@ def require_outside(
     Raises:
         ValueError: The message names the folder of images, or calls the path a part of the data.
     """
-    if not os.fspath(path):
+    if not os.fspath(path).strip():
         raise ValueError("the name of the output is empty; give a folder or a file")
     path = expanded(path)
     if is_file and path.suffix.lower() != ".png":

@@ -149,7 +149,7 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
 
     Raises:
         FileExistsError: `NAME.json`, `NAME.md` or `NAME.keras` is there and has nothing to do with
-            a model, or `NAME.md` was edited.
+            a model, `NAME.md` was edited, or the path is a link to a model with a card.
         TypeError: The card is none.
         NotWritten: One of the three is write-protected, or the like.
         ValueError: The path does not end in `.keras`.
@@ -237,8 +237,13 @@ def versions() -> dict[str, str]:
 def _require_no_other_card(path: Path) -> None:
     """Refuse to write a card over a file that is none."""
     found = [path.with_suffix(suffix) for suffix in (".json", ".md")]
-    found = [one for one in found if one.exists()]
-    if not found:
+    target = path.resolve().with_suffix(".json")
+    if path.is_symlink() and target.exists() and target != found[0].resolve():
+        raise FileExistsError(
+            f"{path}: is a link to a model whose card is {target}; save the model there, or remove "
+            "the link"
+        )
+    if not (found := [one for one in found if one.exists()]):
         return
     try:
         of_export = "export" in read_card(path.with_suffix(".json")).unknown

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,6 +34,7 @@ from kerasunet.runs.preparation import (
     require_trained_head,
     seen_warning,
     size_warning,
+    split_data,
     with_seen,
     with_trained_head,
 )
@@ -45,8 +45,6 @@ from kerasunet.training.learner import Network
 from kerasunet.training.loop import OfStages, TrainingState, checked, train
 from kerasunet.training.optimizer import compile_for_training
 from kerasunet.training.settings import FinetuneSettings, without_paths
-
-_MOST_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -110,6 +108,8 @@ def finetune(
     """
     require_outside(directory, (settings.data, settings.manual_dir))
     prepared = prepare(settings) if prepared is None else prepared
+    if split_data(settings, prepared.data) != prepared.split:
+        raise ValueError("prepared: is of other settings, which divide the data in another way")
     files, kept = RunDirectory(expanded(directory)), kept or KeptNetworks()
     callbacks = checked(callbacks, files.writes, settings.optimization.schedule)
     settings = with_precision(settings, files.recorded, restart=restart)
@@ -362,7 +362,7 @@ class KeptNetworks:
     """The networks that a process keeps: those that its last few strategies used."""
 
     def __init__(self):
-        self._networks: OrderedDict[object | None, Network] = OrderedDict()
+        self._networks: dict[object | None, Network] = {}
 
     def get(
         self,
@@ -385,8 +385,8 @@ class KeptNetworks:
             network.reset()
         if shared is not None:
             self._networks[shared] = network
-        if len(self._networks) > _MOST_KEPT:
-            self._networks.popitem(last=False)
+        if len(self._networks) > 8:  # Each holds memory.
+            del self._networks[next(iter(self._networks))]
         return network
 
 

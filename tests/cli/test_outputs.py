@@ -248,9 +248,11 @@ def test_no_file_gets_a_name_that_a_folder_s_own_command_is_about_to_write(place
     RunDirectory(place / "run").claim(FinetuneSettings(), {})
     for name, file in (("predictions.json", "areas.csv"), ("report.json", "tables/means.csv")):
         write_json(place / "out" / name, {"files": {file: None}})
+    write_json(place / "study" / "study.json", {})
     for path, told in {
         "run/cases.csv": "is a file of the run in run",
         "run/checkpoint.npz": "is a file of the run in run",
+        "study/runs.csv": "is a table of the study there",
         "out/areas.csv": "is listed in .*predictions.json",
         "out/tables/means.csv": "is listed in .*report.json",
     }.items():
@@ -304,6 +306,10 @@ def test_a_registered_model_is_not_replaced_by_another(call, place, earlier, tin
     refused(call, *words, "run", "--restart", saying="choose another name, or remove that model")
     with pytest.raises(FileExistsError, match="is another model"):
         models.register(tiny_model_file, "mine")
+    registered.with_name("words.md").write_text(THESIS)
+    with pytest.raises(FileExistsError, match="words.md: is registered already"):
+        models.register(tiny_model_file, "words")
+    assert registered.with_name("words.md").read_text() == THESIS
     shutil.copyfile(tiny_model_file, registered.with_name("half.keras"))
     models.register(tiny_model_file, "half")  # The rest of what a killed command began.
 
