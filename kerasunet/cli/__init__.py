@@ -280,12 +280,12 @@ def check_outputs(
         setattr(options, name, path)  # A folder that is called ~ would be a trap.
         is_file = name in _FILES or verb == "panel" or _exports_a_file(verb, options)
         _check_output(path, is_file)
-        if is_file:
-            _check_owner(path)
         if verb == "export" and not path.with_suffix(".keras").exists():
             _check_owner(path.with_suffix(".json"))  # Of the export.
         if is_file and path.exists():
             _check_replaced(path, marks().get(name))
+        if is_file:
+            _check_owner(path)
         if not is_file:
             registry.require_elsewhere(path)
         if verb != "export":  # No reader takes a model for data; the library says where it may be.

@@ -239,10 +239,7 @@ def _require_no_other_card(path: Path) -> None:
     found = [path.with_suffix(suffix) for suffix in (".json", ".md")]
     target = path.resolve().with_suffix(".json")
     if path.is_symlink() and target.exists() and target != found[0].resolve():
-        raise FileExistsError(
-            f"{path}: is a link to a model whose card is {target}; save the model there, or remove "
-            "the link"
-        )
+        raise FileExistsError(f"{path}: is a link to a model whose card is {target}; save it there")
     if not (found := [one for one in found if one.exists()]):
         return
     try:

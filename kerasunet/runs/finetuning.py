@@ -132,8 +132,7 @@ class _Finetuning:
         network = self.kept.get(self.settings, self._start, self.prepared.data.objects)
         parts = self._decode(network.model)
         self.settings.optimization.require_validation(len(parts["validation"]))
-        # What may still refuse the run comes before the directory is claimed.
-        choice = self._choose_early(network.model, parts["train"], callbacks)
+        choice = self._choose_early(network.model, parts["train"], callbacks)  # May refuse the run.
         self.files.claim(self.settings, self._digests(parts), restart=self.restart)
         if summary := self.files.finished():
             return Run(self.files.path, summary)
@@ -237,8 +236,9 @@ class _Finetuning:
 
     def _freeze(self, network: Network, strategy: Strategy) -> Description:
         layers = network.set_up(strategy, self.settings.optimization)
-        write_text(self.files.layers_table, f"{layers}\n")
-        write_json(self.files.layers, layers.as_dicts())
+        if self.settings.strategy.is_auto or not self.files.layers.is_file():  # Notes there stay.
+            write_text(self.files.layers_table, f"{layers}\n")
+            write_json(self.files.layers, layers.as_dicts())
         return layers
 
     def _train(

@@ -657,7 +657,10 @@ def test_a_run_whose_record_spells_the_strategy_another_way_goes_on(settings, in
     path.write_text(json.dumps(config))
     with pytest.raises(ValueError, match="layers was ' Shallow:2', now 'deep:1'"):
         finetune(replace(settings, layers="deep:1"), interrupted)
+    with open(interrupted / "layers.txt", "a") as table:
+        table.write("my notes")
     assert finetune(settings, interrupted).summary["chosen"] == "shallow:2"
+    assert (interrupted / "layers.txt").read_text().endswith("my notes")
 
 
 def test_prepared_data_are_not_listed_again(settings, finished, monkeypatch):
