@@ -256,7 +256,9 @@ class PredictionDirectory:
         path = self.path / name
         if name not in self.files or not path.is_file():
             return False
-        return self.files[name] in (None, sha256(path))
+        if self.files[name] is None:  # Begun; a link was made since, and may lead to anything.
+            return not path.is_symlink()
+        return self.files[name] == sha256(path)
 
 
 def _mask_of(name: str, image: Mapping[str, Any]) -> str:

@@ -273,8 +273,8 @@ def _require_own(page: Path, tables: Mapping[Path, pd.DataFrame]) -> None:
 
 
 def _is_known(path: Path, page: Path, known: Mapping[str, str | None]) -> bool:
-    name = path.relative_to(page.parent).as_posix()
-    return path.is_file() and name in known and known[name] in (None, sha256(path))
+    own = known.get(path.relative_to(page.parent).as_posix(), "")
+    return path.is_file() and (not path.is_symlink() if own is None else own == sha256(path))
 
 
 def _has_columns(path: Path, frame: pd.DataFrame) -> bool:

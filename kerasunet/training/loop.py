@@ -99,7 +99,7 @@ def load_checkpoint(path: Path, model: keras.Model, stage: range | None = None) 
             if stage is None or stage.start < meta["epoch"] < stage.stop:
                 _assign(optimizer.variables, with_rate(optimizer, _sequence(file, "optimizer")))
             return TrainingState(best=_sequence(file, "best"), **meta)
-    except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
         told = f"cannot resume from this checkpoint ({error}); remove it to begin again"
         raise ValueError(f"{path}: {told}") from error
 

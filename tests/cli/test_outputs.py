@@ -43,6 +43,7 @@ from kerasunet.files import (
 from kerasunet.processes import environment
 from kerasunet.runs import predictions
 from kerasunet.runs.directory import RunDirectory, exclusive
+from kerasunet.study.report import require_free
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
 
 SLOW = pytest.mark.slow
@@ -266,6 +267,20 @@ def test_no_file_gets_a_name_that_a_folder_s_own_command_is_about_to_write(place
     (place / "report.json").write_text("[]")  # Of something else.
     for path in ("run/mine.csv", "out/mine.csv", "areas.csv"):
         check_outputs("evaluate", argparse.Namespace(csv=Path(path)))
+
+
+def test_a_link_in_place_of_what_a_kill_left_unfinished_is_not_written_through(place):
+    (place / "thesis.txt").write_text(THESIS)
+    for link in ("out/masks/a.png", "out/figures/blocks.png"):
+        (place / link).parent.mkdir(parents=True)
+        (place / link).symlink_to(place / "thesis.txt")
+    files = {"masks/a.png": None, "figures/blocks.png": None}
+    known = predictions.PredictionDirectory(place / "out", {}, files=files)
+    with pytest.raises(ValueError, match="masks/a.png: was not written by this command, or was"):
+        known.require_free({}, ["masks/a.png"])
+    write_json(place / "out" / "report.json", {"files": files})
+    with pytest.raises(FileExistsError, match="blocks.png: is not of a report of studies, or was"):
+        require_free(place / "out")
 
 
 def test_no_restart_removes_a_run_of_a_study(place):
@@ -657,6 +672,10 @@ def test_what_a_run_cannot_replace_stops_it_before_training(place, name):
     run = RunDirectory(place / "run")
     (run.path / name).mkdir(parents=True)
     with pytest.raises(NotWritten, match=f"{name}: is a folder or a device"):
+        run.finished()
+    (run.path / name).rmdir()
+    run.overlays.symlink_to("nothing")
+    with pytest.raises(NotWritten, match="overlays: is a file, or a link to nothing"):
         run.finished()
 
 

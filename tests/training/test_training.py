@@ -468,8 +468,9 @@ def test_pretraining_that_diverges_says_what_is_kept(tiny_pretraining, tmp_path)
 
 
 @pytest.mark.slow
-def test_damaged_checkpoint_is_named(settings, interrupted):
-    (interrupted / "checkpoint.npz").write_bytes(b"not a zip file")
+@pytest.mark.parametrize("damaged", [b"not a zip file", b""])
+def test_damaged_checkpoint_is_named(settings, interrupted, damaged):
+    (interrupted / "checkpoint.npz").write_bytes(damaged)
     with pytest.raises(ValueError, match=r"checkpoint\.npz: cannot resume from this checkpoint"):
         finetune(settings, interrupted)
 
