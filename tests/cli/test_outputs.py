@@ -281,6 +281,10 @@ def test_a_link_in_place_of_what_a_kill_left_unfinished_is_not_written_through(p
     write_json(place / "out" / "report.json", {"files": files})
     with pytest.raises(FileExistsError, match="blocks.png: is not of a report of studies, or was"):
         require_free(place / "out")
+    (place / "out" / "report.json").unlink()
+    os.mkfifo(place / "out" / "report.json")  # Reading it would never end.
+    with pytest.raises(NotWritten, match="report.json: is a folder or a device"):
+        require_free(place / "out")
 
 
 def test_no_restart_removes_a_run_of_a_study(place):
