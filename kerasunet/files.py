@@ -33,7 +33,6 @@ else:
 
 _UNFINISHED = ".writing-"
 _TEMPORARY = re.compile(r"\.[a-z]+-[a-z0-9_]{8}")  # As `tempfile` names them.
-_HEAD = 4096
 _SECONDS_TO_END, _SECONDS_BETWEEN_TRIES = 20.0, 0.1  # A process whose parent was killed ends soon.
 _ELSEWHERE = "choose a folder that you may write to"
 _REMEDIES = {
@@ -125,7 +124,7 @@ def folder_for(path: Path) -> Iterator[None]:
     """Make a folder, with its parents, none called `~`; remove what is new if it stays empty."""
     if path.parts and path.parts[0].startswith("~") and not Path(path.parts[0]).exists():
         raise ValueError(f"{path}: is not in the home folder; give the whole path, without ~")
-    new = [one for one in (path, *path.parents) if not one.exists()]
+    new = [one.absolute() for one in (path, *path.parents) if not one.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
         yield
@@ -238,21 +237,22 @@ def require_replaceable(path: Path) -> None:
     """Refuse to rename a file to what only a file can replace, or what its owner protects.
 
     Raises:
-        NotWritten: The path is a folder, a device or a write-protected file.
+        NotWritten: It is a folder, a device or a write-protected file, or in no folder.
     """
+    if os.path.lexists(path.parent) and not path.parent.is_dir():
+        raise NotWritten(f"{path.parent}: is a file, or a link to nothing; choose another place")
     with suppress(FileNotFoundError, NotADirectoryError):
         if not stat.S_ISREG(mode := path.stat().st_mode):
             raise NotWritten(f"{path}: is a folder or a device; give the name of a file")
         if not mode & stat.S_IWUSR:
-            raise NotWritten(
-                f"{path}: is write-protected; change its permissions, or give another name"
-            )
+            told = "is write-protected; change its permissions, or give another name"
+            raise NotWritten(f"{path}: {told}")
 
 
 def is_marked(path: Path, mark: bytes) -> bool:
     """Return whether an existing file is empty, or has these bytes near its beginning."""
     with open(path, "rb") as file:
-        head = file.read(_HEAD)
+        head = file.read(4096)
     return not head or mark in head
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,10 +15,15 @@ from helpers.images import write_disc_pairs
 from kerasunet import models, runs
 from kerasunet.adapt import adapt
 from kerasunet.adapt.settings import AdaptSettings
-from kerasunet.data import decode, load, read_image
+from kerasunet.cli.predict import _models as asked_models
+from kerasunet.data import decode, load, read_image, resize_mask
 from kerasunet.drawing import write_png
+from kerasunet.files import FileWarning
+from kerasunet.inference import next_images, pool_of
 from kerasunet.inference.export import Images, export
+from kerasunet.models.model_card import write_card
 from kerasunet.runs.predictions import PredictionDirectory
+from kerasunet.study import read_results
 from kerasunet.study.execution import open_study
 from kerasunet.study.plan import StudySettings
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
@@ -113,12 +120,62 @@ def test_a_folder_that_is_called_tilde_is_never_made(data, monkeypatch):
         (lambda: load(None), TypeError, "give the data by its name or path, not as NoneType"),
         (lambda: load("data", objects="cyst"), ValueError, r"give \('cyst',\), not 'cyst'"),
         (lambda: decode(load("data").cases, (32, 32), 2), ValueError, "channels must be 1"),
+        (lambda: decode(load("data").cases, (0, 32)), ValueError, r"size must be .*not \(0, 32\)"),
+        (lambda: decode(load("data").cases, "32"), ValueError, "size must be a whole number, not"),
+        (lambda: resize_mask(np.ones((4, 4), bool), 4), ValueError, "size must be .height, width."),
         (lambda: models.register("a.png", "a"), FileNotFoundError, "a.png: no such model, or its"),
+        (lambda: read_results([]), ValueError, "give at least one study directory"),
+        (lambda: read_results([b"a"]), TypeError, "give each study by its name or path, not as b"),
+        (lambda: next_images([], pool_of("pool"), "2"), ValueError, "number must be a whole numb"),
     ],
 )
 def test_arguments_that_make_no_sense_are_named(data, call, error, saying):
+    shutil.copytree(data / "images", data.parent / "pool")
     with pytest.raises(error, match=saying):
         call()
+
+
+def test_a_folder_called_like_simulated_images_is_not_taken_for_them(data):
+    shutil.copytree(data, "simulated-xray")
+    with pytest.raises(ValueError, match="simulated-xray: is also a folder here; give ./simulated"):
+        load("simulated-xray")
+    assert (len(load("./simulated-xray")), len(load("simulated-xray:5"))) == (8, 5)
+
+
+def test_copies_of_a_model_are_one_when_their_disagreement_counts(data, tiny_model_file):
+    """A model never disagrees with itself, so the order of the images would say nothing."""
+    shutil.copyfile(tiny_model_file, "copy.keras")
+    shutil.copyfile(tiny_model_file.with_suffix(".json"), "copy.json")
+    found = next_images([tiny_model_file, "copy.keras"], pool_of("data/images"), 2, engine="keras")
+    assert not found.several and found.ranked[0].gain > 0
+    options = argparse.Namespace(model=str(tiny_model_file), also=["copy.keras", "natural"])
+    assert asked_models(options) == [str(tiny_model_file), "natural"]
+
+
+def test_a_saved_model_keeps_words_of_its_card_and_tells_of_lost_evaluations(data, tiny_model_file):
+    model, card = models.load(tiny_model_file), models.card(tiny_model_file)
+    path = Path("mine.keras")
+    with pytest.raises(TypeError, match="give a ModelCard for mine.keras, not None"):
+        models.save(model, path, None)  # type: ignore[arg-type]
+    assert not path.exists()
+    models.save(model, path, card)
+    known = models.card(path)
+    found = models.RecordedEvaluation(
+        data=known.data, image_size=32, threshold=0.5, metrics=known.metrics
+    )
+    write_card(path, replace(known, evaluations=(found,)))
+    with pytest.warns(FileWarning, match="mine.keras: evaluations: 1 recorded .* gone with it"):
+        models.save(model, path, card)
+    Path("link.keras").symlink_to(path)
+    with pytest.raises(FileExistsError, match="link.keras: is a link to a model whose card is"):
+        models.save(model, "link.keras", card)
+    with pytest.raises(TypeError, match="give a RecordedEvaluation, not {}"):
+        models.record(path, {})  # type: ignore[arg-type]
+    words = path.with_suffix(".md")
+    words.write_text(words.read_text() + "years of work")
+    with pytest.raises(FileExistsError, match="mine.md: was changed by hand"):
+        models.save(model, path, card)
+    assert words.read_text().endswith("years of work")
 
 
 def test_a_file_that_is_no_model_is_not_replaced_by_one(data, tiny_model_file):
@@ -141,4 +198,6 @@ def test_an_empty_name_does_not_mean_this_folder(data, verb):
     before = sorted(data.parent.rglob("*"))
     with pytest.raises(ValueError, match="the name of the output is empty"):
         CALLS[verb]("data", "")
+    with pytest.raises(ValueError, match="the name of the output is empty"):
+        CALLS[verb]("data", "  ")
     assert sorted(data.parent.rglob("*")) == before

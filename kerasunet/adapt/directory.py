@@ -162,10 +162,10 @@ class AdaptDirectory:
     def _require_unchanged(self, names: Iterable[str]) -> None:
         """Refuse to go on where something would be replaced that somebody has worked on."""
         written = self._written()
-        for path in filter(Path.is_file, self._results(sorted(names))):
+        for path in self._results(sorted(names)):
             require_replaceable(path)
             known = written.get(path.name, ())
-            if sha256(path) not in known and not (known and _is_card(path)):
+            if path.is_file() and sha256(path) not in known and not (known and _is_card(path)):
                 raise FileExistsError(
                     f"{path}: was changed since adapt wrote it, and would be replaced; rename it, "
                     "then start again"

@@ -17,7 +17,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +28,7 @@ from kerasunet import (
     models as registry,
 )
 from kerasunet.cli.options import printable
-from kerasunet.files import expanded, is_marked, is_plain, require_replaceable
+from kerasunet.files import expanded, is_marked, is_plain, read_json, require_replaceable
 from kerasunet.runs.directory import RunDirectory
 
 __all__ = ["main"]
@@ -251,6 +251,9 @@ def _overview(arguments: Sequence[str]) -> int:
 
 _FILES = ("csv", "groups", "html", "json", "sheet")
 _OUTPUTS = ("output", *_FILES)
+_LISTS = ("predictions.json", "report.json")
+"""Records of what is in a folder, and of what a killed command had begun to write."""
+_STUDY_TABLES = ("cases.csv", "runs.csv")
 _STUDY_TABLE = b"data,strategy,"
 """How the tables of studies begin, which go on with the columns of an evaluation."""
 _INPUTS = ("data", "validation_data", "manual_dir")
@@ -277,8 +280,12 @@ def check_outputs(
         setattr(options, name, path)  # A folder that is called ~ would be a trap.
         is_file = name in _FILES or verb == "panel" or _exports_a_file(verb, options)
         _check_output(path, is_file)
+        if verb == "export" and not path.with_suffix(".keras").exists():
+            _check_owner(path.with_suffix(".json"))  # Of the export.
         if is_file and path.exists():
             _check_replaced(path, marks().get(name))
+        if is_file:
+            _check_owner(path)
         if not is_file:
             registry.require_elsewhere(path)
         if verb != "export":  # No reader takes a model for data; the library says where it may be.
@@ -321,6 +328,22 @@ def _check_output(path: Path, is_file: bool) -> None:
         raise FileExistsError(
             f"{above}: is a file, so nothing can be written below it; choose another place"
         )
+
+
+def _check_owner(path: Path) -> None:
+    """Refuse a file that a run, a study or predictions in its folder write, or are about to."""
+    run, given = RunDirectory(path.parent), path.absolute()
+    if run.has_record and run.writes(path):
+        raise FileExistsError(f"{path}: is a file of the run in {path.parent}; give another name")
+    if path.name in _STUDY_TABLES and path.with_name("study.json").is_file():
+        raise FileExistsError(f"{path}: is a table of the study there; give another name")
+    for folder, record in itertools.product(given.parents[:2], _LISTS):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            if given.relative_to(folder).as_posix() in read_json(folder / record)["files"]:
+                break
+    else:
+        return
+    raise FileExistsError(f"{path}: is listed in {folder / record}; give another name")
 
 
 def _check_replaced(path: Path, mark: bytes | None) -> None:

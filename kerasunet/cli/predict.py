@@ -143,7 +143,7 @@ def _require_same_objects(options: argparse.Namespace) -> None:
 
 
 def _models(options: argparse.Namespace) -> list[str]:
-    return list(dict.fromkeys([options.model, *options.also]))
+    return [str(model) for model in models.each_once([options.model, *options.also])]
 
 
 def _files(options: argparse.Namespace) -> PredictionFiles:

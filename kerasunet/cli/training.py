@@ -86,7 +86,7 @@ def run_finetune(options: argparse.Namespace) -> int:
 def _recorded_init(files: runs.RunDirectory) -> str | None:
     """Return the registered start of a run to be resumed: a new version may prefer another."""
     with suppress(OSError, ValueError, LookupError, TypeError):
-        init = str(read_json(files.config)["settings"]["init"])
+        init = str(read_json(files.recorded)["settings"]["init"])
         return init if models.is_registered(init) else None
     return None
 

@@ -16,6 +16,7 @@ from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import Case, Sample
 from kerasunet.files import raise_all
 from kerasunet.objects import ONE_OBJECT, Objects, objects_of
+from kerasunet.schema import typed
 
 _THREADS = 4
 _MOST_VALUES = 8  # That a message lists.
@@ -107,8 +108,9 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
 
     Raises:
         ValueError: Files could not be used; the message lists every one of them. Or there are no
-            images of so many channels.
+            images of so many channels, or of such a size.
     """
+    size = _checked(size)
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 (gray) or 3 (color), not {channels!r}")
 
@@ -212,7 +214,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) ->
     Returns:
         Uint8, `(height, width, channels)`, 0 to 255.
     """
-    image = image.astype(np.float32, copy=False)
+    image, size = image.astype(np.float32, copy=False), _checked(size)
     if channels == 1:
         image = to_gray(image)
     resized = np.clip(np.rint(_stretch(image, size, cv2.INTER_LINEAR)), 0, 255)
@@ -222,7 +224,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) ->
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Stretch a bool mask to a size, (height, width); a pixel is set if half of it was."""
-    return _stretch(mask.astype(np.float32), size, cv2.INTER_AREA) >= 0.5
+    return _stretch(mask.astype(np.float32), _checked(size), cv2.INTER_AREA) >= 0.5
 
 
 def resize_objects(mask: np.ndarray, size: tuple[int, int], objects: Objects) -> np.ndarray:
@@ -253,6 +255,13 @@ def resized_spacing(
 def to_gray(image: np.ndarray) -> np.ndarray:
     """Turn an RGB image, float32 `(height, width, 3)`, into luminance; gray passes through."""
     return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+
+def _checked(size: tuple[int, int]) -> tuple[int, int]:
+    sides = tuple(size) if isinstance(size, Iterable) else ()
+    if len(sides) != 2 or min(sides := tuple(typed("size", "int", side) for side in sides)) < 1:
+        raise ValueError(f"size must be (height, width) in pixels, not {size!r}")
+    return sides[0], sides[1]
 
 
 def _stretch(pixels: np.ndarray, size: tuple[int, int], growing: int) -> np.ndarray:

@@ -129,12 +129,12 @@ def _published(name: str, folder: Path) -> DataSet:
 
 def _simulated(name: str, size: int) -> DataSet:
     base, _, count = name.partition(":")
-    if count and not (count.isdecimal() and len(count) < 9):
-        raise ValueError(f"{name}: the number of cases must be a whole number of at least 1")
-    if count and not 1 <= int(count) <= _MOST_SIMULATED_CASES:
-        raise ValueError(
-            f"{name}: the number of cases must be at least 1 and at most {_MOST_SIMULATED_CASES:,}"
-        )
+    if expanded(name).is_dir():
+        raise ValueError(f"{name}: is also a folder here; give ./{name} for it, or rename it")
+    known = count.isdecimal() and len(count) < 9 and 0 < int(count) <= _MOST_SIMULATED_CASES
+    if count and not known:
+        most = f"at least 1 and at most {_MOST_SIMULATED_CASES:,}"
+        raise ValueError(f"{name}: the number of cases must be a whole number of {most}")
     cases = tuple(
         SimulatedCase(SIMULATED[base], seed=0, index=index, size=size)
         for index in range(int(count or _SIMULATED_CASES))
@@ -310,7 +310,7 @@ def require_outside(
     Raises:
         ValueError: The message names the folder of images, or calls the path a part of the data.
     """
-    if not os.fspath(path):
+    if not os.fspath(path).strip():
         raise ValueError("the name of the output is empty; give a folder or a file")
     path = expanded(path)
     if is_file and path.suffix.lower() != ".png":

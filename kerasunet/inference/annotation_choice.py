@@ -27,8 +27,10 @@ from kerasunet.data.layouts.folders import images_alone
 from kerasunet.data.layouts.manifests import MANIFESTS
 from kerasunet.data.layouts.pairing import masks_by_name, pair_annotated
 from kerasunet.data.readers import count_frames, read_image
+from kerasunet.files import expanded
 from kerasunet.inference.segmentation import disagreement, entropy, over_objects
 from kerasunet.inference.segmenter import SideBySide
+from kerasunet.schema import typed
 
 if TYPE_CHECKING:
     import keras
@@ -79,7 +81,7 @@ def next_images(
     strategies, or the entropy of a single one; see `rank`.
 
     Args:
-        models: Names of registered models or paths of `.keras` files, each once.
+        models: Names of registered models or paths of `.keras` files; equal files count once.
         pool: As `pool_of` lists it.
         number: How many images are wanted.
         one_per_group: Choose no more than one of a group, such as a patient.
@@ -89,11 +91,12 @@ def next_images(
         FileNotFoundError: There is no such model, or it has no card.
         ValueError: A model file cannot be trusted or loaded, or the engine is not installed.
     """
+    number = typed("number", "int", number)
     looker = Looker(models, engine)
     failures: list[str] = []
     seen = dict(_looks(pool.images, looker, failures.append))
     annotated = [look for _, look in _looks(pool.annotated, looker, failures.append)]
-    several = len(models) > 1
+    several = len(looker.models) > 1
     ranked = rank(
         list(seen),
         list(seen.values()),
@@ -121,8 +124,10 @@ class Looker:
     """Looks at images with one model or several; arguments and errors are as in `next_images`."""
 
     def __init__(self, models: Sequence[str | os.PathLike], engine: str = "auto"):
-        self._segment = SideBySide(models, engine)
-        self._features = _Features(models[0])
+        several = not isinstance(models, str | os.PathLike)
+        self.models = saved_models.each_once(models) if several else models
+        self._segment = SideBySide(self.models, engine)
+        self._features = _Features(self.models[0])
 
     def __call__(self, image: np.ndarray) -> Look:
         """Look at an image, `(height, width[, 3])`, gray levels 0 to 255."""
@@ -171,7 +176,7 @@ def features(network: keras.Model, images: np.ndarray) -> np.ndarray:
     return np.concatenate(quarters, axis=1)
 
 
-def pool_of(folder: Path, group_pattern: str | None = None) -> Pool:
+def pool_of(folder: str | os.PathLike, group_pattern: str | None = None) -> Pool:
     """List the images of a folder that may be annotated, every frame, and those that are.
 
     Args:
@@ -183,6 +188,7 @@ def pool_of(folder: Path, group_pattern: str | None = None) -> Pool:
         FileNotFoundError: There is no such folder, or no image without a mask in it.
         ValueError: The folder is in no known layout, or a file name lacks the pattern.
     """
+    folder = expanded(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     unannotated = _alone(folder)
@@ -194,7 +200,8 @@ def pool_of(folder: Path, group_pattern: str | None = None) -> Pool:
     if not unannotated:
         raise FileNotFoundError(f"{folder}: every image has a mask; nothing is left to annotate")
     images = [frame for case in unannotated for frame in _frames(case)]
-    return Pool(_grouped(images, group_pattern), [_annotated(case) for case in annotated])
+    known = [PoolImage(c.key, c.group, c.image, getattr(c, "frame", None)) for c in annotated]
+    return Pool(_grouped(images, group_pattern), known)
 
 
 def _alone(folder: Path) -> list[UnannotatedCase]:
@@ -222,11 +229,6 @@ def _frames(case: UnannotatedCase) -> Iterator[PoolImage]:
         yield PoolImage(key, case.group, case.image, frame if count > 1 else None)
 
 
-def _annotated(case: FileCase | AnnotatedCase) -> PoolImage:
-    frame = case.frame if isinstance(case, FileCase) else None
-    return PoolImage(case.key, case.group, case.image, frame)
-
-
 def _grouped(images: list[PoolImage], pattern: str | None) -> list[PoolImage]:
     if pattern is None:
         return images
@@ -237,9 +239,8 @@ def _grouped(images: list[PoolImage], pattern: str | None) -> list[PoolImage]:
     missing = [image.key for image, name in zip(images, names, strict=True) if not name]
     if missing:
         raise ValueError(f"group pattern {pattern}: is not in these names: {', '.join(missing)}")
-    return [
-        image._replace(group=f"patient-{name}") for image, name in zip(images, names, strict=True)
-    ]
+    named = zip(images, names, strict=True)
+    return [image._replace(group=f"patient-{name}") for image, name in named]
 
 
 class PoolImage(NamedTuple):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         check_name as check_name,
         check_record as check_record,
         digest as digest,
+        each_once as each_once,
         folder as folder,
         is_registered as is_registered,
         list as list,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +112,19 @@ def digest(name_or_path: str | os.PathLike) -> str:
     return _verified(path, required=_needs_card(name_or_path, path))
 
 
+def each_once(models: Iterable[str | os.PathLike]) -> tuple[str | os.PathLike, ...]:
+    """Return models without those that are the same file as one before, or a copy of it.
+
+    Raises:
+        FileNotFoundError: There is no such model.
+        ValueError: A file is not the one that its card describes.
+    """
+    found: dict[str, str | os.PathLike] = {}
+    for model in models:
+        found.setdefault(digest(model), model)
+    return tuple(found.values())
+
+
 def check(name_or_path: str | os.PathLike) -> None:
     """Look through a model file as `load` does, without loading it: in a moment, without Keras.
 
@@ -200,11 +213,12 @@ def check_name(name: str, path: Path | None = None) -> None:
             f"{name} stands for random weights wherever a start is named; choose another name"
         )
     taken = folder() / f"{name}.keras"
-    if not taken.exists() and not taken.with_suffix(".json").exists():
+    files = [taken.with_suffix(suffix) for suffix in (".keras", ".json", ".md")]
+    if not (found := [file for file in files if file.exists()]):
         return
     if path is None or not _is_the_same(path, taken):
         raise FileExistsError(
-            f"{taken}: is registered already, and is another model; choose another name, or "
+            f"{found[0]}: is registered already, and is another model; choose another name, or "
             "remove that model first"
         )
 
@@ -241,6 +255,8 @@ def record(name_or_path: str | os.PathLike, evaluation: RecordedEvaluation) -> P
         FileExistsError: `NAME.md` was edited.
         ValueError: The file is not the one that its card describes.
     """
+    if not isinstance(evaluation, RecordedEvaluation):
+        raise TypeError(f"give a RecordedEvaluation, not {evaluation!r}")
     with _own_card(name_or_path) as path:
         known = read_card(path)
         write_card(path, replace(known, evaluations=united(known.evaluations, (evaluation,))))

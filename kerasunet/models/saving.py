@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from kerasunet.architecture import Architecture
-from kerasunet.files import expanded, is_marked, require_replaceable, sha256, write_atomically
+from kerasunet.files import (
+    FileWarning,
+    expanded,
+    is_marked,
+    require_replaceable,
+    sha256,
+    write_atomically,
+)
 from kerasunet.models.card_fields import united
 from kerasunet.models.model_card import ModelCard, RecordedEvaluation, read_card, write_card
 from kerasunet.models.registry import check_name, checked_copy, folder, require_unedited
@@ -142,14 +149,22 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
 
     Raises:
         FileExistsError: `NAME.json`, `NAME.md` or `NAME.keras` is there and has nothing to do with
-            a model.
+            a model, `NAME.md` was edited, or the path is a link to a model with a card.
+        TypeError: The card is none.
         NotWritten: One of the three is write-protected, or the like.
         ValueError: The path does not end in `.keras`.
     """
     path = expanded(path)
     if path.suffix != ".keras":
         raise ValueError(f"{path}: a model file ends in .keras")
+    if not isinstance(card, ModelCard):
+        raise TypeError(f"give a ModelCard for {path.name}, not {card!r}")
     _require_no_other_card(path)
+    if path.with_suffix(".json").exists():
+        require_unedited(path)
+        if gone := read_card(path.with_suffix(".json")).evaluations:
+            told = f"{len(gone)} recorded on the card of the model that was here, gone with it"
+            warnings.warn(f"{path}: evaluations: {told}", FileWarning, stacklevel=2)
     _require_model(path, _ZIP)
     for suffix in (".keras", ".json", ".md"):  # A new model never stays beside an old card.
         require_replaceable(path.with_suffix(suffix))
@@ -222,16 +237,21 @@ def versions() -> dict[str, str]:
 def _require_no_other_card(path: Path) -> None:
     """Refuse to write a card over a file that is none."""
     found = [path.with_suffix(suffix) for suffix in (".json", ".md")]
-    found = [one for one in found if one.exists()]
-    if not found:
+    target = path.resolve().with_suffix(".json")
+    if path.is_symlink() and target.exists() and target != found[0].resolve():
+        raise FileExistsError(f"{path}: is a link to a model whose card is {target}; save it there")
+    if not (found := [one for one in found if one.exists()]):
         return
     try:
-        read_card(path.with_suffix(".json"))
+        of_export = "export" in read_card(path.with_suffix(".json")).unknown
     except (OSError, ValueError):
+        of_export = None
+    if of_export is not False:
+        what = "describes an export" if of_export else "is not the card of a model"
         raise FileExistsError(
-            f"{found[0]}: is not the card of a model, and that of {path.name} would replace it; "
-            "move it away, or give another name"
-        ) from None
+            f"{found[0]}: {what}, and the card of {path.name} would replace it; move it away, or "
+            "give another name"
+        )
 
 
 def _require_model(path: Path, beginning: bytes) -> None:

@@ -34,6 +34,11 @@ _RESULTS = (  # Patterns of what a run writes after it has claimed its directory
 )  # fmt: skip
 _PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
 _ASIDE = ".earlier-run"
+_RECORDS = {
+    "config.json": "a run", "study.json": "a study", "adapt.json": "an adaptation",
+    "predictions.json": "predictions",
+}  # fmt: skip
+_MARK = b'{\n  "settings": {'  # Other programs have a `config.json`, too.
 
 
 @contextlib.contextmanager
@@ -53,8 +58,37 @@ def exclusive(directory: Path) -> Iterator[None]:
             ends.enter_context(files.folder_for(directory))
         if ends.enter_context(files.alone_in(directory)):
             files.remove_unfinished(directory)
-        ends.callback(RunDirectory(directory).settle)
+        run = RunDirectory(directory.absolute())
+        run.settle()  # Before anything is written that it would replace.
+        ends.callback(run.settle)
         yield
+
+
+def require_not_of(directory: Path, *records: str) -> None:
+    """Refuse a directory of another verb, finished or not, whose files may have the same names.
+
+    Args:
+        directory: Where there is no record of the verb that asks.
+        records: By which those of the other verbs are known.
+
+    Raises:
+        ValueError: It has one of them.
+    """
+    run = RunDirectory(directory)
+    for name in records:
+        if run.has_record if name == run.config.name else (directory / name).is_file():
+            told = f"holds {name} of {_RECORDS[name]}; use another output folder"
+            raise ValueError(f"{directory}: {told}")
+
+
+class _File:
+    """The path of a file or folder of a run that has this name."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __get__(self, run: RunDirectory, _: type) -> Path:
+        return run.path / self.name
 
 
 @dataclass(frozen=True)
@@ -67,90 +101,47 @@ class RunDirectory:
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """Settings, digests and versions: what distinguishes the run from others."""
-        return self.path / "config.json"
+    config = _File("config.json")
+    """Settings, digests and versions: what distinguishes the run from others."""
+    choice = _File("choice.json")
+    """With `auto`, what was chosen, and why."""
+    layers_table = _File("layers.txt")
+    """Which layers train, for people."""
+    layers = _File("layers.json")
+    """Which layers train, as JSON."""
+    checkpoint = _File("checkpoint.npz")
+    """The state of an unfinished training."""
+    history = _File("history.csv")
+    """A row for each validation."""
+    cases = _File("cases.csv")
+    """The metrics of each held-out case."""
+    model = _File("model.keras")
+    """The trained model; its card lies beside it as `.json` and `.md`."""
+    overlays = _File("overlays")
+    """Pictures of held-out cases, before and after."""
+    tensorboard = _File("tensorboard")
+    """Logs for TensorBoard."""
+    summary = _File("summary.json")
+    """The outcome of the run; a run without it is not finished."""
+    request = _File("asked.json")
+    """The settings of a run in the background."""
+    status = _File("status.json")
+    """Phase and step that a run in the background has reached."""
+    pictures = _File("pictures")
+    """What a run in the background finds on validation cases."""
+    log = _File("log.txt")
+    """What the process of the run printed."""
+    specification = _File("run.json")
+    """Settings and learning rates of a run of a study."""
+    result = _File("result.json")
+    """What a run of a study adds to its table."""
 
     @property
-    def choice(self) -> Path:
-        """With `auto`, what was chosen, and why."""
-        return self.path / "choice.json"
-
-    @property
-    def layers_table(self) -> Path:
-        """Which layers train, for people."""
-        return self.path / "layers.txt"
-
-    @property
-    def layers(self) -> Path:
-        """Which layers train, as JSON."""
-        return self.path / "layers.json"
-
-    @property
-    def checkpoint(self) -> Path:
-        """The state of an unfinished training."""
-        return self.path / "checkpoint.npz"
-
-    @property
-    def history(self) -> Path:
-        """A row for each validation."""
-        return self.path / "history.csv"
-
-    @property
-    def cases(self) -> Path:
-        """The metrics of each held-out case."""
-        return self.path / "cases.csv"
-
-    @property
-    def model(self) -> Path:
-        """The trained model; its card lies beside it as `.json` and `.md`."""
-        return self.path / "model.keras"
-
-    @property
-    def overlays(self) -> Path:
-        """Pictures of held-out cases, before and after."""
-        return self.path / "overlays"
-
-    @property
-    def tensorboard(self) -> Path:
-        """Logs for TensorBoard."""
-        return self.path / "tensorboard"
-
-    @property
-    def summary(self) -> Path:
-        """The outcome of the run; a run without it is not finished."""
-        return self.path / "summary.json"
-
-    @property
-    def request(self) -> Path:
-        """The settings of a run in the background."""
-        return self.path / "asked.json"
-
-    @property
-    def status(self) -> Path:
-        """Phase and step that a run in the background has reached."""
-        return self.path / "status.json"
-
-    @property
-    def pictures(self) -> Path:
-        """What a run in the background finds on validation cases."""
-        return self.path / "pictures"
-
-    @property
-    def log(self) -> Path:
-        """What the process of the run printed."""
-        return self.path / "log.txt"
-
-    @property
-    def specification(self) -> Path:
-        """Settings and learning rates of a run of a study."""
-        return self.path / "run.json"
-
-    @property
-    def result(self) -> Path:
-        """What a run of a study adds to its table."""
-        return self.path / "result.json"
+    def recorded(self) -> Path:
+        """The `config.json` that counts: after a kill in a restart, it may be set aside."""
+        has_begun = self.checkpoint.is_file() or self.summary.is_file()
+        aside = self.path / _ASIDE / self.config.name
+        return aside if aside.is_file() and not has_begun else self.config
 
     def claim(self, settings: Any, digests: Mapping[str, str], *, restart: bool = False) -> None:
         """Claim the directory for this run, or refuse.
@@ -200,6 +191,7 @@ class RunDirectory:
         if not self.summary.is_file():
             for name in _RESULTS:
                 files.require_replaceable(self.path / name)
+            self.model.with_suffix(".md").unlink(missing_ok=True)  # A kill may have left it older.
             return None
         summary = self.read_summary()
         if self.checkpoint.is_file():  # Otherwise, nothing need be writable.
@@ -223,7 +215,7 @@ class RunDirectory:
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Write the summary, the last step, which marks the run as finished; return it."""
         if not self.config.is_file():
-            raise ValueError(f"{self.path}: is gone, or this folder was left; give a whole path")
+            raise ValueError(f"{self.path}: was removed or renamed during the run; start it again")
         files.write_json(self.summary, summary)
         self.checkpoint.unlink(missing_ok=True)
         return summary
@@ -236,11 +228,15 @@ class RunDirectory:
 
         Raises:
             NotWritten: A file of the earlier run is write-protected.
-            ValueError: It holds something else, or the new run needs a file in it.
+            ValueError: It holds something else, or a run of a study, or a file that the new run
+                needs.
         """
         if not self.path.is_dir() or not any(self.path.iterdir()):
             return
         self._record(settings)
+        for path in (self.specification, self.path.parent / self.specification.name):
+            if path.is_file() and files.is_marked(path, _MARK):
+                raise ValueError(f"{self.path}: is a run of a study; use another output folder")
         for path in self._files():
             files.require_replaceable(path)
         for name in _PATHS:
@@ -250,6 +246,11 @@ class RunDirectory:
                     f"{given}: belongs to the run in {self.path}, which --restart would remove, "
                     f"but --{name.replace('_', '-')} needs it; use another output folder"
                 )
+
+    @property
+    def has_record(self) -> bool:
+        """Whether it is a run, also one that a killed restart has set aside."""
+        return self.recorded.is_file() and files.is_marked(self.recorded, _MARK)
 
     def writes(self, path: Path) -> bool:
         """Whether a run writes a file of this name here."""
@@ -269,11 +270,11 @@ class RunDirectory:
 
     def _record(self, settings: Any) -> dict[str, Any]:
         """Return what `config.json` holds; refuse one that is not of a run with such settings."""
-        if not self.config.is_file():
+        if not self.recorded.is_file():
             known = f"has no {self.config.name}, so it is not a run; it was left untouched"
             raise ValueError(f"{self.path}: {known}")
         wanted = {"settings": OBJECT, "digests": OBJECT}
-        known = read_values(self.config, wanted, "the record of a run", remedy=MOVE)
+        known = read_values(self.recorded, wanted, "the record of a run", remedy=MOVE)
         if ("layers" in known["settings"]) != hasattr(settings, "layers"):
             raise ValueError(f"{self.path}: is a run of another verb; use another output folder")
         return known
@@ -281,12 +282,11 @@ class RunDirectory:
     def settle(self) -> None:
         """Remove the run that a restart has set aside, or bring it back if nothing replaces it."""
         aside = RunDirectory(self.path / _ASIDE)
-        whole = aside.config.is_file()
-        if whole and (self.checkpoint.is_file() or self.summary.is_file()):
-            aside._remove()
-        elif whole:
+        if self.recorded != self.config:
             self._remove()
             _move(aside.config, self.config)
+        elif aside.config.is_file():
+            aside._remove()
         for path in reversed(aside._files()):
             _move(path, self.path / path.relative_to(aside.path))
         shutil.rmtree(aside.path, ignore_errors=True)
@@ -302,6 +302,7 @@ class RunDirectory:
             path.unlink(missing_ok=True)
 
     def _refuse_remains(self) -> None:
+        require_not_of(self.path, "study.json", "adapt.json", "predictions.json")
         if found := sorted(path for pattern in _RESULTS for path in self.path.glob(pattern)):
             raise ValueError(
                 f"{self.path}: holds {found[0].name} but no {self.config.name}, so its settings "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,6 +34,7 @@ from kerasunet.runs.preparation import (
     require_trained_head,
     seen_warning,
     size_warning,
+    split_data,
     with_seen,
     with_trained_head,
 )
@@ -45,8 +45,6 @@ from kerasunet.training.learner import Network
 from kerasunet.training.loop import OfStages, TrainingState, checked, train
 from kerasunet.training.optimizer import compile_for_training
 from kerasunet.training.settings import FinetuneSettings, without_paths
-
-_MOST_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -110,9 +108,11 @@ def finetune(
     """
     require_outside(directory, (settings.data, settings.manual_dir))
     prepared = prepare(settings) if prepared is None else prepared
+    if split_data(settings, prepared.data) != prepared.split:
+        raise ValueError("prepared: is of other settings, which divide the data in another way")
     files, kept = RunDirectory(expanded(directory)), kept or KeptNetworks()
     callbacks = checked(callbacks, files.writes, settings.optimization.schedule)
-    settings = with_precision(settings, files.config, restart=restart)
+    settings = with_precision(settings, files.recorded, restart=restart)
     with exclusive(files.path), prepared_backend(**settings.optimization.computation):
         return _Finetuning(settings, files, prepared, kept, restart).run(callbacks, compact)
 
@@ -132,8 +132,7 @@ class _Finetuning:
         network = self.kept.get(self.settings, self._start, self.prepared.data.objects)
         parts = self._decode(network.model)
         self.settings.optimization.require_validation(len(parts["validation"]))
-        # What may still refuse the run comes before the directory is claimed.
-        choice = self._choose_early(network.model, parts["train"], callbacks)
+        choice = self._choose_early(network.model, parts["train"], callbacks)  # May refuse the run.
         self.files.claim(self.settings, self._digests(parts), restart=self.restart)
         if summary := self.files.finished():
             return Run(self.files.path, summary)
@@ -237,8 +236,9 @@ class _Finetuning:
 
     def _freeze(self, network: Network, strategy: Strategy) -> Description:
         layers = network.set_up(strategy, self.settings.optimization)
-        write_text(self.files.layers_table, f"{layers}\n")
-        write_json(self.files.layers, layers.as_dicts())
+        if self.settings.strategy.is_auto or not self.files.layers.is_file():  # Notes there stay.
+            write_text(self.files.layers_table, f"{layers}\n")
+            write_json(self.files.layers, layers.as_dicts())
         return layers
 
     def _train(
@@ -362,7 +362,7 @@ class KeptNetworks:
     """The networks that a process keeps: those that its last few strategies used."""
 
     def __init__(self):
-        self._networks: OrderedDict[object | None, Network] = OrderedDict()
+        self._networks: dict[object | None, Network] = {}
 
     def get(
         self,
@@ -385,8 +385,8 @@ class KeptNetworks:
             network.reset()
         if shared is not None:
             self._networks[shared] = network
-        if len(self._networks) > _MOST_KEPT:
-            self._networks.popitem(last=False)
+        if len(self._networks) > 8:  # Each holds memory.
+            del self._networks[next(iter(self._networks))]
         return network
 
 

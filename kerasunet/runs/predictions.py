@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kerasunet import data  # Whose functions, and NumPy, come with their first use.
 from kerasunet.data import readers
 from kerasunet.files import expanded, require_replaceable, sha256, write_json
-from kerasunet.runs.directory import refuse_differences
+from kerasunet.runs.directory import refuse_differences, require_not_of
 from kerasunet.schema import OBJECT, TEXT, each, or_null, read_values
 
 if TYPE_CHECKING:
@@ -159,7 +159,9 @@ class PredictionDirectory:
                 f"{path}: holds {found[0]} but no {opened.record.name}, so these are not "
                 "predictions of this command; use another output folder"
             )
-        if opened.record.is_file():
+        if not opened.record.is_file():
+            require_not_of(path, "config.json")
+        else:
             known = read_values(opened.record, _PARTS, "a record of predictions", remedy=_OTHER)
             refuse_differences(path, {"settings": known["settings"]}, {"settings": settings})
             opened.images, opened.files = known["images"], known["files"]
@@ -254,7 +256,9 @@ class PredictionDirectory:
         path = self.path / name
         if name not in self.files or not path.is_file():
             return False
-        return self.files[name] in (None, sha256(path))
+        if self.files[name] is None:  # Begun; a link was made since, and may lead to anything.
+            return not path.is_symlink()
+        return self.files[name] == sha256(path)
 
 
 def _mask_of(name: str, image: Mapping[str, Any]) -> str:

@@ -97,7 +97,7 @@ def pretrain(
     data = load_pretraining_data(settings) if data is None else data
     files = RunDirectory(expanded(directory))
     callbacks = checked(callbacks, files.writes, settings.optimization.schedule)
-    settings = with_precision(settings, files.config, restart=restart)
+    settings = with_precision(settings, files.recorded, restart=restart)
     with exclusive(files.path), prepared_backend(**settings.optimization.computation):
         return _pretrain(settings, files, data, callbacks=callbacks, restart=restart)
 

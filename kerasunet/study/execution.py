@@ -23,7 +23,7 @@ from kerasunet.data.loading import require_objects, require_outside
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import NotWritten, expanded, kinds_in_words, read_json, write_json
 from kerasunet.metrics import WITHOUT_SPACING
-from kerasunet.runs.directory import RunDirectory, refuse_differences
+from kerasunet.runs.directory import RunDirectory, refuse_differences, require_not_of
 from kerasunet.runs.preparation import (
     load_data,
     require_trained_head,
@@ -105,6 +105,7 @@ def _known_splits(directory: Path, asked: dict[str, Any]) -> dict[str, str]:
     """Return the splits of the same study in a directory; refuse a directory of anything else."""
     path = directory / RECORD
     if not path.is_file():
+        require_not_of(directory, "config.json", "adapt.json")
         found = [name for name in (CASES, RUNS) if table_path(directory, name).exists()]
         if found:
             raise ValueError(

@@ -238,7 +238,7 @@ def require_free(folder: Path) -> None:
     Raises:
         FileExistsError: It holds a page, figures or tables that are no report's, or were changed.
     """
-    written = _recorded(folder) if (folder / _RECORD).exists() else {}
+    written = _recorded(folder) if (folder / _RECORD).is_file() else {}
     columns = {folder / name: pd.DataFrame() for name in written if name.startswith("tables/")}
     _require_own(folder / _PAGE, columns)
 
@@ -255,6 +255,8 @@ def _require_own(page: Path, tables: Mapping[Path, pd.DataFrame]) -> None:
     Where an older report has no record, its tables are known by their columns.
     """
     figures, record = _figures(page.parent), page.parent / _RECORD
+    for one in (page, *figures, *tables, record):
+        require_replaceable(one)
     if record.exists():
         known = _recorded(page.parent)
         foreign = [one for one in (page, *figures, *tables) if not _is_known(one, page, known)]
@@ -268,13 +270,11 @@ def _require_own(page: Path, tables: Mapping[Path, pd.DataFrame]) -> None:
             f"{found[0]}: is not of a report of studies, or was changed since, and would be "
             "replaced; move it away, or give another folder (kerasunet report STUDY --output NAME)"
         )
-    for one in (page, *figures, *tables, record):
-        require_replaceable(one)
 
 
 def _is_known(path: Path, page: Path, known: Mapping[str, str | None]) -> bool:
-    name = path.relative_to(page.parent).as_posix()
-    return path.is_file() and name in known and known[name] in (None, sha256(path))
+    own = known.get(path.relative_to(page.parent).as_posix(), "")
+    return path.is_file() and (not path.is_symlink() if own is None else own == sha256(path))
 
 
 def _has_columns(path: Path, frame: pd.DataFrame) -> bool:

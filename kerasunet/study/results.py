@@ -18,7 +18,7 @@ import pandas as pd
 from kerasunet.data.splits import GroupedKey, groups_in_words
 from kerasunet.files import expanded
 from kerasunet.metrics import METRICS
-from kerasunet.schema import COUNT, LIST, TEXT, read_values
+from kerasunet.schema import COUNT, LIST, TEXT, read_values, text_of
 from kerasunet.strategies import NetworkLayout, expand, trained_blocks
 from kerasunet.study.tables import IDENTITY, OBJECT, RECORD, read_tables
 
@@ -235,9 +235,10 @@ Directories = str | os.PathLike | Iterable[str | os.PathLike]
 
 def paths_of(directories: Directories) -> list[Path]:
     """Return study directories as paths; one may be given by itself."""
-    if isinstance(directories, str | os.PathLike):
-        return [expanded(directories)]
-    return [expanded(path) for path in directories]
+    given = [directories] if isinstance(directories, str | os.PathLike) else [*directories]
+    if not given:
+        raise ValueError("give at least one study directory")
+    return [expanded(text_of(path, "each study")) for path in given]
 
 
 def read_results(

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from kerasunet.files import write_atomically, write_text
+from kerasunet.files import require_replaceable, write_atomically, write_text
 from kerasunet.metrics import METRICS
 
 CASES, RUNS, RECORD = "cases.csv", "runs.csv", "study.json"
@@ -105,7 +105,12 @@ class Tables:
         """Add a run, in place of an earlier one with the same identity, and write both tables.
 
         The cases are written first: a run counts only once its own row is there.
+
+        Raises:
+            NotWritten: Either cannot be written; then neither is.
         """
+        for path in (self._cases, self._runs):
+            require_replaceable(path)
         row = _as_text(run, RUN_COLUMNS)
         identity = _identity(row)
         self.runs = [old for old in self.runs if _identity(old) != identity]

@@ -36,7 +36,6 @@ from kerasunet.training.optimizer import (
 from kerasunet.training.settings import NOT_SET, Optimization
 
 HISTORY_COLUMNS = ("step", "loss", "dice", "val_dice", "learning_rate", "seconds")
-_FILE = ("filepath", "filename")  # Of ModelCheckpoint and CSVLogger.
 _SET_THE_RATE = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 
 
@@ -95,13 +94,12 @@ def load_checkpoint(path: Path, model: keras.Model, stage: range | None = None) 
     try:
         with np.load(path, allow_pickle=False) as file:
             meta = json.loads(file["meta"].tobytes())
-            optimizer = model.optimizer
-            optimizer.build(model.trainable_variables)
+            (optimizer := model.optimizer).build(model.trainable_variables)
             _assign(model.weights, _sequence(file, "weight"))
             if stage is None or stage.start < meta["epoch"] < stage.stop:
                 _assign(optimizer.variables, with_rate(optimizer, _sequence(file, "optimizer")))
             return TrainingState(best=_sequence(file, "best"), **meta)
-    except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
         told = f"cannot resume from this checkpoint ({error}); remove it to begin again"
         raise ValueError(f"{path}: {told}") from error
 
@@ -198,7 +196,7 @@ def train(
         _record(state, row, weights if optimization.keep == "best" else [])
         state.stopped = bool(model.stop_training)
         save_checkpoint(checkpoint, model, state)
-        write_history(history, state.history)
+        write_text(history, _as_csv(state.history))
     listeners.on_train_end()
     if optimization.keep == "best" and _is_finished(state, optimization):
         model.set_weights(state.best)
@@ -216,7 +214,7 @@ def _restored(
     if not _as_csv(state.history).startswith(known):
         told = f"is not the history of the training in {checkpoint.name}, or was changed"
         raise ValueError(f"{history}: {told}; restore it, or begin anew with --restart")
-    write_history(history, state.history)
+    write_text(history, _as_csv(state.history))
     return state
 
 
@@ -312,11 +310,6 @@ def _record(state: TrainingState, row: dict[str, float], weights: list[np.ndarra
         state.best = weights
 
 
-def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
-    """Write the history as CSV, a row per epoch."""
-    write_text(path, _as_csv(history))
-
-
 def _as_csv(history: Sequence[dict[str, float]]) -> str:
     rows = [[f"{row[name]:.6g}" for name in HISTORY_COLUMNS] for row in history]
     return "".join(",".join(cells) + "\n" for cells in (HISTORY_COLUMNS, *rows))
@@ -335,7 +328,7 @@ def checked(
     Raises:
         TypeError: They are something else.
         ValueError: One resumes by itself, writes a file that the run replaces, or sets a rate that
-            follows a schedule.
+            follows a schedule. One that changes the current folder is refused when it does so.
     """
     if isinstance(callbacks, keras.callbacks.Callback) or not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks: {callbacks!r} is not a list of Keras callbacks; give a list")
@@ -345,18 +338,31 @@ def checked(
             raise TypeError(f"callbacks: {one!r} is not a Keras callback; give an object of one")
         if isinstance(one, keras.callbacks.BackupAndRestore):
             raise ValueError(
-                "BackupAndRestore: would set back a run, which resumes from its own checkpoint; "
-                "leave this callback out"
+                "BackupAndRestore: would set back a run, which resumes by itself; leave it out"
             )
         if schedule != "constant" and isinstance(one, _SET_THE_RATE):
             raise ValueError(f"{type(one).__name__}: would set the learning rate, but {NOT_SET}")
-        for path in (getattr(one, name, None) for name in _FILE):
+        for path in (getattr(one, name, None) for name in ("filepath", "filename")):
             if path and writes(Path(path)):
                 raise ValueError(
                     f"{path}: the run writes this file itself, so it would replace what "
                     f"{type(one).__name__} writes; give that callback another file"
                 )
-    return given
+    return *given, _StaysHere()
+
+
+class _StaysHere(keras.callbacks.Callback):
+    """Stops a run as soon as another callback leaves the folder that paths are relative to."""
+
+    def __init__(self):
+        super().__init__()
+        self._here = Path.cwd()
+
+    def _require(self, *_, **__):
+        if (now := Path.cwd()) != self._here:
+            raise ValueError(f"{now}: a callback came here; let it return to {self._here}")
+
+    on_train_begin = on_epoch_end = on_train_end = _require  # Files are written after these.
 
 
 def listening(

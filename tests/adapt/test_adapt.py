@@ -337,6 +337,10 @@ def test_results_of_an_adaptation_that_were_changed_are_not_replaced(
     (out / "model.keras").chmod(0o444)
     with pytest.raises(NotWritten, match="model.keras: is write-protected"):
         adapt(settings, out)
+    (out / "cases.csv").mkdir()
+    with pytest.raises(NotWritten, match="cases.csv: is a folder or a device"):
+        directory.AdaptDirectory(out).check(json.loads((out / "adapt.json").read_text()))
+    (out / "cases.csv").rmdir()
     (out / "model.keras").chmod(0o644)
     record = json.loads((out / "adapt.json").read_text())
     del record["files"]  # As older versions wrote it.

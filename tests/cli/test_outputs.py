@@ -43,6 +43,7 @@ from kerasunet.files import (
 from kerasunet.processes import environment
 from kerasunet.runs import predictions
 from kerasunet.runs.directory import RunDirectory, exclusive
+from kerasunet.study.report import require_free
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
 
 SLOW = pytest.mark.slow
@@ -228,6 +229,83 @@ def test_a_run_is_not_written_over_files_of_yours(call, place, verb, name, tiny_
     refused(call, *words, "--restart", saying="has no config.json, so it is not a run")
 
 
+def test_the_folder_of_another_verb_that_has_not_finished_is_left_to_it(call, place):
+    """Neither would know the other's tables and models, which have the same names."""
+    for record in ("study.json", "adapt.json", "predictions.json"):
+        write_json(place / record / record, {})
+        with pytest.raises(ValueError, match=f"holds {record} of "):
+            RunDirectory(place / record).claim(FinetuneSettings(), {})
+    RunDirectory(place / "run").claim(FinetuneSettings(), {})
+    with pytest.raises(ValueError, match=r"run: holds config\.json of a run; use another output"):
+        predictions.PredictionDirectory.open(place / "run", {})
+    words = ["study", *XRAYS[:2], "--init", "scratch", "--strategies", "all", *TINY]
+    for folder, told in (("run", "config.json of a run"), ("adapt.json", "adapt.json of an adap")):
+        refused(call, *words, "--output", folder, saying=f"{folder}: holds {told}")
+    write_json(place / "mine" / "config.json", {"model_type": "bert"})  # Not of a run.
+    predictions.PredictionDirectory.open(place / "mine", {})
+
+
+def test_no_file_gets_a_name_that_a_folder_s_own_command_is_about_to_write(place):
+    RunDirectory(place / "run").claim(FinetuneSettings(), {})
+    for name, file in (("predictions.json", "areas.csv"), ("report.json", "tables/means.csv")):
+        write_json(place / "out" / name, {"files": {file: None}})
+    write_json(place / "study" / "study.json", {})
+    for path, told in {
+        "run/cases.csv": "is a file of the run in run",
+        "run/checkpoint.npz": "is a file of the run in run",
+        "study/runs.csv": "is a table of the study there",
+        "out/areas.csv": "is listed in .*predictions.json",
+        "out/tables/means.csv": "is listed in .*report.json",
+    }.items():
+        with pytest.raises(FileExistsError, match=f"^{path}: {told}; give another name"):
+            check_outputs("evaluate", argparse.Namespace(csv=Path(path)))
+    export = argparse.Namespace(output=Path("run/model.h5"), format="h5")  # And `model.json`.
+    with pytest.raises(FileExistsError, match="run/model.json: is a file of the run"):
+        check_outputs("export", export)
+    (place / "run" / "model.keras").touch()  # Then it is called `model.h5.json`.
+    check_outputs("export", export)
+    (place / "report.json").write_text("[]")  # Of something else.
+    for path in ("run/mine.csv", "out/mine.csv", "areas.csv"):
+        check_outputs("evaluate", argparse.Namespace(csv=Path(path)))
+
+
+def test_a_link_in_place_of_what_a_kill_left_unfinished_is_not_written_through(place):
+    (place / "thesis.txt").write_text(THESIS)
+    for link in ("out/masks/a.png", "out/figures/blocks.png"):
+        (place / link).parent.mkdir(parents=True)
+        (place / link).symlink_to(place / "thesis.txt")
+    files = {"masks/a.png": None, "figures/blocks.png": None}
+    known = predictions.PredictionDirectory(place / "out", {}, files=files)
+    with pytest.raises(ValueError, match="masks/a.png: was not written by this command, or was"):
+        known.require_free({}, ["masks/a.png"])
+    write_json(place / "out" / "report.json", {"files": files})
+    with pytest.raises(FileExistsError, match="blocks.png: is not of a report of studies, or was"):
+        require_free(place / "out")
+    (place / "out" / "report.json").unlink()
+    os.mkfifo(place / "out" / "report.json")  # Reading it would never end.
+    with pytest.raises(NotWritten, match="report.json: is a folder or a device"):
+        require_free(place / "out")
+
+
+def test_no_restart_removes_a_run_of_a_study(place):
+    for run in (RunDirectory(place / "a"), RunDirectory(place / "b" / "rate-0.1")):
+        run.claim(FinetuneSettings(), {})
+        write_json(place / run.path.parts[len(place.parts)] / "run.json", {"settings": {}})
+        before = contents(place)
+        with pytest.raises(ValueError, match="is a run of a study; use another output folder"):
+            run.claim(FinetuneSettings(), {}, restart=True)
+        assert contents(place) == before
+
+
+def test_a_run_that_a_killed_restart_set_aside_is_back_before_others_write(place):
+    """Else it would come back over what they wrote."""
+    run, aside = RunDirectory(place / "run"), RunDirectory(place / "run" / ".earlier-run")
+    write_json(aside.config, {"settings": {}})
+    aside.cases.write_text("of the run")
+    with exclusive(run.path):
+        assert (run.config.is_file(), run.cases.read_text()) == (True, "of the run")
+
+
 @pytest.mark.parametrize("text", ['{"model_type": "bert"}', "[]", "no JSON"])
 def test_a_configuration_of_something_else_is_not_a_run(call, place, tiny_model_file, text):
     (place / "mine").mkdir()
@@ -247,6 +325,10 @@ def test_a_registered_model_is_not_replaced_by_another(call, place, earlier, tin
     refused(call, *words, "run", "--restart", saying="choose another name, or remove that model")
     with pytest.raises(FileExistsError, match="is another model"):
         models.register(tiny_model_file, "mine")
+    registered.with_name("words.md").write_text(THESIS)
+    with pytest.raises(FileExistsError, match="words.md: is registered already"):
+        models.register(tiny_model_file, "words")
+    assert registered.with_name("words.md").read_text() == THESIS
     shutil.copyfile(tiny_model_file, registered.with_name("half.keras"))
     models.register(tiny_model_file, "half")  # The rest of what a killed command began.
 
@@ -594,6 +676,10 @@ def test_what_a_run_cannot_replace_stops_it_before_training(place, name):
     run = RunDirectory(place / "run")
     (run.path / name).mkdir(parents=True)
     with pytest.raises(NotWritten, match=f"{name}: is a folder or a device"):
+        run.finished()
+    (run.path / name).rmdir()
+    run.overlays.symlink_to("nothing")
+    with pytest.raises(NotWritten, match="overlays: is a file, or a link to nothing"):
         run.finished()
 
 

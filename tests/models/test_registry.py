@@ -355,4 +355,8 @@ def test_a_card_is_not_written_over_a_file_of_yours(tiny_model_file, tmp_path, n
     with pytest.raises(FileExistsError, match=f"{name}: is not the card of a model"):
         models.save(model, tmp_path / "mine.keras", card)
     assert (tmp_path / name).read_text(encoding="utf-8") == "years of work"
-    assert not (tmp_path / "mine.keras").exists()
+    described = {**card.to_json(), "export": {"format": "onnx"}}
+    (tmp_path / "net.json").write_text(json.dumps(described), encoding="utf-8")
+    with pytest.raises(FileExistsError, match=r"net\.json: describes an export, and the card of"):
+        models.save(model, tmp_path / "net.keras", card)
+    assert not list(tmp_path.glob("*.keras"))

@@ -17,7 +17,7 @@ import pytest
 from helpers import AS_INSTALLED, ROOT
 
 from kerasunet import UNet, models
-from kerasunet.files import NotWritten, write_json, write_text
+from kerasunet.files import NotWritten, read_json, write_json, write_text
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.study.execution import open_study, run_study
 from kerasunet.study.plan import StudySettings
@@ -344,6 +344,8 @@ def test_a_restart_that_was_killed_early_leaves_the_earlier_run(settings, tmp_pa
             run.claim(other, {}, restart=True)
             write_text(run.layers_table, "of the new run")
             run.settle()
+        assert read_json(run.recorded)["settings"]["layers"] == str(settings.layers)
+        run.require_removable(other)  # As the same command does, before anything is settled.
         run.settle()
         assert contents(run.path) == before
 

@@ -14,6 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from kerasunet.files import NotWritten
 from kerasunet.strategies import NetworkLayout, find
 from kerasunet.study.execution import (
     Executor,
@@ -23,7 +24,7 @@ from kerasunet.study.execution import (
     run_study,
 )
 from kerasunet.study.plan import StudySettings, distinct_strategies, plan
-from kerasunet.study.tables import CASE_COLUMNS, RUN_COLUMNS, Tables, read_tables
+from kerasunet.study.tables import CASE_COLUMNS, CASES, RUN_COLUMNS, RUNS, Tables, read_tables
 from kerasunet.training import FinetuneSettings, Optimization
 
 pytestmark = pytest.mark.usefixtures("one_worker")
@@ -287,6 +288,16 @@ def test_a_request_that_is_damaged_beside_a_result_is_named(settings, finished, 
     (row,) = (row for row in Tables(tmp_path).runs if row["status"] == "failed")
     assert "run.json: is not the request for a run of a study" in row["note"]
     assert "settings" in row["note"]
+
+
+@pytest.mark.slow
+def test_no_table_is_written_if_the_other_cannot_be(finished, tmp_path):
+    (tmp_path / CASES).write_bytes((finished / CASES).read_bytes())
+    (tmp_path / RUNS).mkdir()
+    tables, row = Tables(tmp_path), Tables(finished).runs[0]
+    with pytest.raises(NotWritten, match="runs.csv: is a folder or a device"):
+        tables.record(row, ())
+    assert (tmp_path / CASES).read_bytes() == (finished / CASES).read_bytes()
 
 
 @pytest.mark.slow

@@ -260,7 +260,7 @@ class Compile(keras.callbacks.Callback):
     [
         (keras.callbacks.History, TypeError, "is not a list of Keras callbacks"),
         (lambda: [keras.callbacks.History], TypeError, "is not a Keras callback"),
-        (lambda: [keras.callbacks.BackupAndRestore("kept")], ValueError, "from its own checkpoint"),
+        (lambda: [keras.callbacks.BackupAndRestore("kept")], ValueError, "which resumes by itself"),
         (lambda: [keras.callbacks.CSVLogger("run/history.csv")], ValueError, "another file"),
         (lambda: [keras.callbacks.ModelCheckpoint("run/model.keras")], ValueError, "another file"),
         (lambda: [keras.callbacks.ReduceLROnPlateau()], ValueError, 'schedule="constant"'),
@@ -284,18 +284,23 @@ def test_callbacks_that_a_run_would_undo_are_refused(
 
 
 class Elsewhere(keras.callbacks.Callback):
-    def on_train_end(self, logs=None):
-        os.chdir(os.pardir)
+    def __init__(self, event):
+        super().__init__()
+        setattr(self, f"on_{event}", lambda *_, **__: os.chdir(os.pardir))
 
 
 @pytest.mark.slow
-def test_a_run_that_a_callback_leads_elsewhere_is_not_called_finished(
-    settings, tmp_path, monkeypatch
+@pytest.mark.parametrize("event", ["train_begin", "train_batch_end", "epoch_end", "train_end"])
+def test_a_callback_that_leaves_the_folder_stops_the_run_at_once(
+    smallest, tmp_path, monkeypatch, event
 ):
+    """Before anything is written below another folder, where another run may be."""
     (tmp_path / "here").mkdir()
+    (tmp_path / "run").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(ValueError, match="^run: is gone, or this folder was left; give a wh"):
-        finetune(settings, "run", [Elsewhere()])
+    with pytest.raises(ValueError, match="a callback came here; let it return to .*here"):
+        finetune(smallest, "run", [Elsewhere(event)])
+    assert not list((tmp_path / "run").iterdir())
     assert not list(tmp_path.rglob("summary.json"))
 
 
@@ -463,8 +468,9 @@ def test_pretraining_that_diverges_says_what_is_kept(tiny_pretraining, tmp_path)
 
 
 @pytest.mark.slow
-def test_damaged_checkpoint_is_named(settings, interrupted):
-    (interrupted / "checkpoint.npz").write_bytes(b"not a zip file")
+@pytest.mark.parametrize("damaged", [b"not a zip file", b""])
+def test_damaged_checkpoint_is_named(settings, interrupted, damaged):
+    (interrupted / "checkpoint.npz").write_bytes(damaged)
     with pytest.raises(ValueError, match=r"checkpoint\.npz: cannot resume from this checkpoint"):
         finetune(settings, interrupted)
 
@@ -652,10 +658,16 @@ def test_a_run_whose_record_spells_the_strategy_another_way_goes_on(settings, in
     path.write_text(json.dumps(config))
     with pytest.raises(ValueError, match="layers was ' Shallow:2', now 'deep:1'"):
         finetune(replace(settings, layers="deep:1"), interrupted)
+    with open(interrupted / "layers.txt", "a") as table:
+        table.write("my notes")
     assert finetune(settings, interrupted).summary["chosen"] == "shallow:2"
+    assert (interrupted / "layers.txt").read_text().endswith("my notes")
 
 
 def test_prepared_data_are_not_listed_again(settings, finished, monkeypatch):
     prepared = prepare(settings)
     monkeypatch.setattr("kerasunet.runs.finetuning.prepare", None)
     assert finetune(settings, finished.directory, prepared=prepared).summary == finished.summary
+    for other in ({"fold": 1}, {"train_size": 7}):
+        with pytest.raises(ValueError, match="prepared: is of other settings, which divide"):
+            finetune(replace(settings, **other), finished.directory, prepared=prepared)
