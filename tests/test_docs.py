@@ -776,7 +776,11 @@ READ = {
         PLACES,
         "test_nrrd_that_cannot_be_unpacked_says_why",
     ),
-    "labelme shape flagged `ignore`": (
+    "outlines without the size of their image that are all at its top left, ten or more": (
+        DRAWN,
+        "test_outlines_without_a_size_that_are_all_at_the_top_left_are_named",
+    ),
+    "labelme shape flagged `ignore`, or with `holes`": (
         DRAWN,
         "test_labelme_shapes_that_are_flagged_to_be_ignored_are_left_out_and_named",
     ),

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from kerasunet.data import readers
 from kerasunet.data.cases import NEAR_DUPLICATES, Grouped
 
 _TERTILES = 3
@@ -329,6 +330,17 @@ def divided_patients(cases: Iterable[Grouped]) -> list[list[str]]:
         for alike in by_patient.values()
         if len(alike) > 1 and sum(bool(_YEAR.fullmatch(n[-4:])) for n in alike) <= _MOST_YEARS
     ]
+
+
+def same_patients(cases: Iterable[Grouped]) -> list[list[str]]:
+    """Return DICOM files of one PatientID, one of each group; none if all have the same."""
+    found: dict[str, dict[str, str]] = {}
+    images = {case.image: case.group for case in cases if hasattr(case, "image")}
+    for image, its_group in images.items():
+        if patient := readers.patient_of(image):
+            found.setdefault(patient, {}).setdefault(its_group, str(image))
+    several = [[*files.values()] for files in found.values() if len(files) > 1]
+    return several if len(found) > 1 else []
 
 
 def groups_in_words(cases: Iterable[Grouped | GroupedKey]) -> str:

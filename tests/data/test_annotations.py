@@ -1024,3 +1024,27 @@ def test_shares_of_the_image_are_refused(tmp_path, one):
     assert "coordinates count pixels, not shares" in refusal(one(outline(shares)))
     (tmp_path / "a.json").unlink()
     assert "coordinates count pixels" in refusal(one_coco(tmp_path, drawn(1, [flat(shares)])))
+
+
+@pytest.mark.parametrize("program", ["labelme", "COCO"])
+@pytest.mark.parametrize(("times", "is_named"), [(2, True), (1, False)])
+def test_outlines_without_a_size_that_are_all_at_the_top_left_are_named(
+    tmp_path, program, times, is_named
+):
+    """Of images that were enlarged since."""
+    for number in range(10):
+        shape = (60 * times, 80 * times)
+        Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / f"{number}.png")
+        stated = {"imageHeight": None, "imageWidth": None, "imagePath": f"{number}.png"}
+        if program == "labelme":
+            save(tmp_path / f"{number}.json", labelme(outline(SQUARE), outline(ASIDE), **stated))
+    images = [{"id": n, "file_name": f"{n}.png"} for n in range(10)]
+    if program == "COCO":
+        drawings = [drawn(n, [flat(SQUARE), flat(ASIDE)], image=n) for n in range(10)]
+        save(tmp_path / "coco.json", coco(images, drawings))
+    named = [p.message for p in check(tmp_path).by_kind().get("doubtful-outlines", ())]
+    assert any("10 outlines are all at the top left" in text for text in named) is is_named
+
+
+def test_a_shape_with_holes_of_its_own_is_refused(one):
+    assert "has holes, which are not read" in refusal(one(outline(SQUARE, holes=[INNER])))

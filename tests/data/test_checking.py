@@ -380,6 +380,27 @@ def test_warnings_leave_the_exit_status_at_0_and_errors_make_it_1(call_cli, scan
     assert "error: files that cannot be read (1)\n  copy or export" in failed.stdout
 
 
+@pytest.mark.parametrize(("boxes", "is_named"), [(COUNT, True), (COUNT - 4, False)])
+def test_masks_that_are_upright_boxes_are_named(scans, boxes, is_named):
+    for number, path in enumerate(sorted((scans / "masks").glob("*.png"))[:boxes]):
+        mask = np.zeros((96, 96), bool)
+        mask[20 + number : 50 + number, 10 + number : 60] = True
+        write(path, mask)
+    named = check(scans).by_kind().get("doubtful-outlines", ())
+    assert any("masks are upright boxes" in problem.message for problem in named) is is_named
+
+
+def test_pictures_of_the_object_are_named_where_masks_are_cut_at_a_level(scans):
+    for path in (scans / "masks").glob("*.png"):
+        mask = pixels(path)
+        write(path, cv2.GaussianBlur(mask, (5, 5), 0))
+    assert not check(scans, mask_threshold=127).problems
+    noise = np.random.default_rng(0).integers(9, 256, mask.shape)
+    write(path, np.where(mask > 0, noise, 0).astype(np.uint8))
+    (problem,) = check(scans, mask_threshold=127).problems
+    assert problem.message.startswith(f"{path}: most of it is neither black nor white")
+
+
 def test_wrong_arguments_are_told_from_problems(call_cli, scans):
     assert call_cli("check").returncode == 2
     missing = call_cli("check", "nowhere")

@@ -14,12 +14,11 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from kerasunet.data import readers
-from kerasunet.data.cases import Case, DataSet, file_stem
+from kerasunet.data.cases import DataSet, file_stem
 from kerasunet.data.checking.inspection import (
     MASK_SIDE,
     Inspection,
@@ -43,7 +42,7 @@ from kerasunet.data.groups import (
 from kerasunet.data.layouts.contents import files_below, image_stem
 from kerasunet.data.layouts.folders import PATIENTS
 from kerasunet.data.loading import doubtful_outlines, load, mixed_codes
-from kerasunet.data.splits import divided_patients, groups_in_words
+from kerasunet.data.splits import divided_patients, groups_in_words, same_patients
 from kerasunet.files import FileWarning, collect_problems, expanded
 from kerasunet.objects import ObjectChoice, objects_of
 
@@ -58,7 +57,8 @@ _NO_PATIENTS = {
     *("benign", "malignant", "normal", "abnormal", "healthy", "tumor", "tumour", "lesion", "cyst"),
     *("left", "right", "train", "val", "test", "positive", "negative", "male", "female"),
 }
-_FEW_OBJECTS = 20
+_FEW_OBJECTS, _FEW_MASKS, _NEARLY_ALL = 20, 10, 0.9
+_LEAST_SIDE, _CORNER = 4, MASK_SIDE * 2 // 3
 _DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
 _MOST_FOR_CROPS = 500  # With more images, the search takes seconds.
 _CONTRADICTION = 0.5
@@ -102,13 +102,8 @@ def check(
         # The report names the outlines that `load` warns of.
         warnings.filterwarnings("ignore", category=FileWarning, module=re.escape(__name__))
         try:
-            data = load(
-                source,
-                manual_dir,
-                objects=objects,
-                mask_threshold=mask_threshold,
-                overlapping=overlapping,
-            )
+            chosen: dict[str, Any] = {"objects": objects, "mask_threshold": mask_threshold}
+            data = load(source, manual_dir, **chosen, overlapping=overlapping)
         except ValueError as error:
             path = expanded(source if manual_dir is None else manual_dir)
             if not path.exists():
@@ -116,11 +111,7 @@ def check(
             # If the problems left no case, that there is none adds nothing.
             message = "\n".join(found) if found else str(error)
             unread = [file for file in files_below(path) if not image_stem(file.name)]
-            problems = [
-                *pairing_problems(message),
-                *unreadable_files(path),
-                *unread_files(unread),
-            ]
+            problems = [*pairing_problems(message), *unreadable_files(path), *unread_files(unread)]
             return Report(source, None, tuple(problems))
     known = [*pairing_problems("\n".join(found)), *unused_lists(expanded(source), data)]
     reported = {file for problem in known for file in problem.files}
@@ -138,10 +129,9 @@ def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
     problems = known + [problem for found in inspections for problem in found.problems]
     problems += [Problem("left-out", remark) for remark in data.remarks]
     problems += [Problem("doubtful-outlines", text) for text in doubtful_outlines(data.cases)]
-    problems += without_objects(inspections)
-    problems += absent_objects(inspections)
-    problems += different_codes(inspections)
-    problems += [*unusual_shares(inspections), *shared_masks(inspections)]
+    problems += [*without_objects(inspections), *absent_objects(inspections)]
+    problems += [*different_codes(inspections), *unusual_shares(inspections)]
+    problems += [*shared_masks(inspections), *doubtful_places(inspections)]
     problems += divided_duplicates(inspections, pairs, groups)
     problems += contradictions(inspections, pairs)
     order = list(KINDS)
@@ -178,8 +168,7 @@ class Proposal(NamedTuple):
 
 def unnamed_patients(data: DataSet) -> Iterator[Problem]:
     """Yield that file names suggest patients, or names of folders fewer, with examples."""
-    proposal = proposal_for(data)
-    if proposal is not None:
+    if (proposal := proposal_for(data)) is not None:
         yield Problem("patient-names", str(proposal))
     alike = divided_patients(data.cases)
     for names in alike:
@@ -189,20 +178,9 @@ def unnamed_patients(data: DataSet) -> Iterator[Problem]:
         text = f"its folders look like several of each patient, such as {folders.examples}"
         yield Problem("patient-names", f"{text}; if they are, put them into one")
     with suppress(ImportError):
-        yield from _divided_patients(data)
-
-
-def _divided_patients(data: DataSet) -> Iterator[Problem]:
-    """Yield DICOM files of one PatientID in several groups, unless all files have the same."""
-    found: dict[str, dict[str, str]] = {}
-    images = {case.image: case.group for case in data.cases if hasattr(case, "image")}
-    for image, its_group in images.items() if not data.citation else ():
-        if patient := readers.patient_of(image):
-            found.setdefault(patient, {}).setdefault(its_group, str(image))
-    for files in found.values() if len(found) > 1 else ():
-        if len(files) > 1:
-            text = f"{' and '.join([*files.values()][:2])} have the same PatientID"
-            yield Problem("divided-patients", text, tuple(files.values()))
+        for files in same_patients(data.cases) if not data.citation else ():
+            text = f"{' and '.join(files[:2])} have the same PatientID"
+            yield Problem("divided-patients", text, tuple(files))
 
 
 def proposal_for(data: DataSet) -> Proposal | None:
@@ -277,10 +255,9 @@ def _described(words: set[str], otherwise: str) -> str:
 def without_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
     """Yield that no mask at all has an object, though the files are not black."""
     shares = [inspection.share for inspection in inspections if inspection.share is not None]
-    if shares and not any(shares):
-        misread = misread_masks([i.case for i in inspections if i.share is not None])
-        if misread:
-            yield Problem("coding", misread)
+    read = [inspection.case for inspection in inspections if inspection.share is not None]
+    if shares and not any(shares) and (misread := misread_masks(read)):
+        yield Problem("coding", misread)
 
 
 def absent_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
@@ -334,6 +311,31 @@ def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:
         yield Problem("unusual-share", text, (location,), keys=(seen[index].case.key,))
 
 
+def doubtful_places(inspections: Sequence[Inspection]) -> Iterator[Problem]:
+    """Yield that nearly all masks are boxes, or that outlines may be of smaller images."""
+    files: list[np.ndarray] = []
+    unsized: list[np.ndarray] = []
+    for one in inspections:
+        outlines = getattr(getattr(one.case, "annotation", None), "outlines", None)
+        if one.mask is not None and one.share and (outlines is None or outlines.size is None):
+            mask = np.unpackbits(one.mask).reshape(MASK_SIDE, MASK_SIDE)
+            (files if outlines is None else unsized).append(mask)
+    boxes = sum(map(_is_box, files))
+    if boxes >= max(_FEW_MASKS, _NEARLY_ALL * len(files)):
+        text = f"{boxes:,} of {len(files):,} masks are upright boxes, and a network learns boxes"
+        yield Problem("doubtful-outlines", text)
+    near = [not (mask[_CORNER:].any() or mask[:, _CORNER:].any()) for mask in unsized]
+    if len(near) >= _FEW_MASKS and all(near):
+        text = f"{len(unsized):,} outlines are all at the top left, and no file states a size"
+        yield Problem("doubtful-outlines", f"{text}; their images may have been enlarged")
+
+
+def _is_box(mask: np.ndarray) -> bool:
+    rows, columns = mask.any(axis=1), mask.any(axis=0)
+    height, width = int(rows.sum()), int(columns.sum())
+    return min(height, width) >= _LEAST_SIDE and int(mask.sum()) == height * width
+
+
 def near_duplicates(inspections: Sequence[Inspection]) -> list[NearDuplicates]:
     """Find near-duplicates among all cases with a readable image, by index of the inspections."""
     pictures = {i: one.thumbnail for i, one in enumerate(inspections) if one.thumbnail is not None}
@@ -370,7 +372,8 @@ def contradictions(
     """
     for pair in [pair for pair in pairs if pair.correlation >= _SAME]:
         one, other = inspections[pair.first], inspections[pair.second]
-        if _in_one_file(one.case, other.case):
+        image = getattr(one.case, "image", None)
+        if image is not None and image == getattr(other.case, "image", None):
             continue
         locations, keys = (one.location, other.location), (one.case.key, other.case.key)
         names = f"{one.location} and {other.location} (correlation {pair.correlation:.2f})"
@@ -381,11 +384,6 @@ def contradictions(
         if overlap < _CONTRADICTION:
             text = f"{names}: their masks overlap with an IoU of only {overlap:.2f}"
             yield Problem("mask-conflict", text, locations, keys=keys)
-
-
-def _in_one_file(one: Case, other: Case) -> bool:
-    image = getattr(one, "image", None)
-    return image is not None and image == getattr(other, "image", None)
 
 
 def _iou(one: np.ndarray | None, other: np.ndarray | None, turn: int) -> float:

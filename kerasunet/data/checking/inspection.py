@@ -41,6 +41,7 @@ _OF_PART = rf"({'|'.join(PARTS)}|split|fold)s?\d*([_-]?(list|files|images|names|
 _OF_PARTS = re.compile(rf"trainval|splits?_final|{_OF_PART}")
 _COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage"}
 _THIN_LINE = 0.012  # Of the longer side.
+_BLACK, _SOFT_EDGE, _FEW_LEVELS, _BRIGHT = 8, 9, 16, 0.75
 _FEWEST_EQUAL, _MOST_COVERED_TWICE = 3, 0.2
 
 
@@ -86,14 +87,9 @@ def inspect(case: Case) -> Inspection:
     mask = mask > 0
     problems += _mask_problems(case, mask)
     packed = np.packbits(resize_mask(mask, (MASK_SIDE, MASK_SIDE)))
+    share = float(mask.mean())
     return Inspection(
-        case,
-        tuple(problems),
-        thumbnail(image),
-        mask=packed,
-        share=float(mask.mean()),
-        codes=codes,
-        present=tuple(present),
+        case, tuple(problems), thumbnail(image), packed, share, codes=codes, present=tuple(present)
     )
 
 
@@ -127,8 +123,7 @@ def unread_files(files: Sequence[Path]) -> Iterator[Problem]:
     for path in files:
         kinds.setdefault((path.parent, suffix_of(path)), []).append(path)
     for (folder, suffix), paths in kinds.items():
-        names = [path.name for path in paths]
-        text = f"{folder}/: {len(paths):,} {suffix}, {first_names(names)}"
+        text = f"{folder}/: {len(paths):,} {suffix}, {first_names([p.name for p in paths])}"
         yield Problem("unread", text, tuple(map(str, paths)))
 
 
@@ -294,9 +289,19 @@ def _read_mask(
         return None, ""
     decode = partial(case.coding.decode, values, str(path))
     mask = _attempt(case, path, kind="not-binary", problems=problems, call=decode)
+    if case.coding.above and _is_picture(values.brightness()):
+        text = f"{path}: most of it is neither black nor white, as in a picture of the object"
+        problems.append(Problem("doubtful-outlines", text, (str(path),), keys=(case.key,)))
     if mask is None or not mask.any() or not case.coding.is_plain:
         return mask, ""
     return mask, values.name_of(mask)
+
+
+def _is_picture(levels: np.ndarray) -> bool:
+    """Return whether the inside of what is not black has many levels, far below the brightest."""
+    whole = cv2.morphologyEx((levels > _BLACK).astype(np.uint8), cv2.MORPH_CLOSE, _THIN)
+    seen = levels[cv2.erode(whole, np.ones((_SOFT_EDGE, _SOFT_EDGE), np.uint8)) > 0]
+    return len(np.unique(seen)) > _FEW_LEVELS and np.median(seen) < _BRIGHT * levels.max()
 
 
 def _read_annotated(case: AnnotatedCase, problems: list[Problem]):
@@ -330,9 +335,8 @@ def _image_problems(case: Case, image: np.ndarray) -> Iterator[Problem]:
 def _mask_problems(case: Case, mask: np.ndarray) -> Iterator[Problem]:
     location = location_of(case)
     if mask.all():
-        yield Problem(
-            "full-mask", f"{location}: every pixel is object", (location,), keys=(case.key,)
-        )
+        text = f"{location}: every pixel is object"
+        yield Problem("full-mask", text, (location,), keys=(case.key,))
     elif _edge(mask).mean() > _INVERTED:
         text = f"{location}: {_edge(mask).mean():.0%} of the pixels at the edge are object"
         yield Problem("inverted-mask", text, (location,), keys=(case.key,))

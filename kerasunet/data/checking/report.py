@@ -77,7 +77,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "doubtful-outlines": Kind(
         "warning",
-        "outlines that may mean something else than what is drawn",
+        "masks and outlines that may mean something else than what is read",
         "look at them; if they are right as they are, nothing has to be done",
     ),
     "coding": Kind(

@@ -313,6 +313,8 @@ def _check(drawn: Mapping[str, Any], size: tuple[int, int] | None) -> None:
     flags = drawn.get("flags")
     if isinstance(flags, dict) and any(flags[name] and name in _IGNORED for name in flags):
         raise ValueError("is flagged to be ignored")
+    if drawn.get("holes"):
+        raise ValueError("has holes, which are not read; draw them as _background_ shapes")
     if _kind(drawn) == "mask":
         if not _embedded_pixels(drawn).any():
             raise ValueError("its mask is empty")
