@@ -27,6 +27,7 @@ _OF_VISIT = re.compile(
     r"[ _-]?\d+)",
     re.IGNORECASE,
 )
+_OF_EXAM = re.compile(r"(.*\d)[a-z]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -319,11 +320,13 @@ class GroupedKey(NamedTuple):
 def divided_patients(cases: Iterable[Grouped]) -> list[list[str]]:
     """Return names of groups that differ only in a year, visit or side: `P1_2020` and `P1_2021`.
 
+    Or one has a letter more, as of a second examination: `P1` and `P1a`.
+
     Many numbers that look like years, such as `site1_1999` to `site1_2006`, are those of patients.
     """
     by_patient: dict[str, list[str]] = {}
     for name in sorted({case.group for case in cases if case.group != case.key}):
-        found = _OF_VISIT.fullmatch(name)
+        found = _OF_VISIT.fullmatch(name) or _OF_EXAM.fullmatch(name)
         by_patient.setdefault((found[1] if found else name).casefold(), []).append(name)
     return [
         alike

@@ -537,6 +537,7 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
     [
         (("001_L", "001_R"), ("002_L", "003_R")),
         (("P1_2020", "P1_2021"), ("P2", "P3_2020")),
+        (("P-0025", "P-0025a"), ("P-0026", "P-0027b")),
         (("P1", "P1-2021-03-05"), ("P2_2021-03-05", "P3")),
         (("sub-01_ses-01", "sub-01_ses-02"), ("sub-02_ses-01",)),
         (("7 pre", "7 post"), ("8 pre",)),
@@ -1216,7 +1217,7 @@ ROWS = {
     "folders of several kinds, such as `cyst/` and `P7/`": (
         test_folders_of_several_kinds_are_refused_by_kind
     ),
-    "folders such as `001_L/` and `001_R/`, or `P1_2020/` and `P1_2021/`": (
+    "folders such as `001_L/` and `001_R/`, `P1/` and `P1a/`, or `P1_2020/` and `P1_2021/`": (
         test_groups_of_one_patient_but_for_a_year_visit_or_side_are_named
     ),
     "`train/` and `train_masks/`, `val/` and `valannot/`, `test-image/` and `test-mask/`; ISIC's "

@@ -194,9 +194,9 @@ def coded(cases: Sequence[Case], classes: Classes) -> list[Case]:
 def classes_in(folder: Path) -> Classes:
     """Read the table of classes that comes with masks.
 
-    That is `labelmap.txt` (CVAT), `label_colors.txt` (CamVid), `class_names.txt` (labelme),
-    `_classes.csv` (Roboflow), `dataset.json` (nnU-Net) or `obj_class_to_machine_color.json`
-    (Supervisely).
+    That is `labelmap.txt` (CVAT), `label_colors.txt` (CamVid), `class_names.txt` or
+    `label_names.txt` (labelme), `_classes.csv` (Roboflow), `dataset.json` (nnU-Net) or
+    `obj_class_to_machine_color.json` (Supervisely).
 
     Returns:
         The name and the value or color of each class, also of the background; empty if there is no
@@ -378,6 +378,7 @@ _TABLES: dict[str, Callable[[Path], Iterator[tuple[str, int | str]]]] = {
     "labelmap.txt": _cvat,
     "label_colors.txt": _camvid,
     "class_names.txt": _labelme,
+    "label_names.txt": _labelme,
     "_classes.csv": _roboflow,
     _REGIONS: _nnunet,
     "obj_class_to_machine_color.json": _supervisely,
