@@ -784,6 +784,10 @@ READ = {
         DRAWN,
         "test_labelme_shapes_that_are_flagged_to_be_ignored_are_left_out_and_named",
     ),
+    "labelme image flagged `ignore`": (
+        DRAWN,
+        "test_labelme_images_that_are_flagged_to_be_ignored_are_left_out_and_named",
+    ),
     "JPEG of 12 bits, lossless JPEG and JPEG-LS outside of DICOM": (
         "data/test_readers_damage.py",
         "test_rare_kinds_of_jpeg_are_named",

@@ -695,6 +695,18 @@ def test_labelme_shapes_that_are_flagged_to_be_ignored_are_left_out_and_named(on
     assert "a.json: shape 2: is flagged to be ignored" in load(folder).remarks[0]
 
 
+@pytest.mark.parametrize("flag", ["ignore", "__ignore__"])
+def test_labelme_images_that_are_flagged_to_be_ignored_are_left_out_and_named(tmp_path, flag):
+    for name, ignored in (("a", False), ("b", True)):
+        scan(tmp_path / f"{name}.png")
+        flags = {flag: ignored, "dark": True}
+        content = labelme(outline(TRIANGLE), imagePath=f"{name}.png", flags=flags)
+        save(tmp_path / f"{name}.json", content)
+    data = load(tmp_path)
+    assert [case.key for case in data.cases] == ["a"] and not data.unannotated
+    assert [path.name for path in data.unread] == ["b.json", "b.png"]
+
+
 def test_coco_numbers_may_be_written_as_fractions(tmp_path):
     scan(tmp_path / "a.png")
     content = coco([picture(0, "a.png")], [drawn(0, [flat(TRIANGLE)])])

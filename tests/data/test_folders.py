@@ -95,7 +95,7 @@ def test_unannotated_images_of_patients_parts_and_classes_are_counted_with_them(
     data = load(tmp_path)
     assert bare(data) == ["test/b", "train/b"]
     assert set(data.official["folders"].values()) == {"train", "test"}
-    for name in ("benign", "malignant"):
+    for name in ("benign", "malignant", "Viral Pneumonia", "Lung_Opacity"):
         side_by_side(tmp_path / "classes" / name)
     labeled = load(tmp_path / "classes").with_labels(["benign"])
     assert (len(labeled), bare(labeled)) == (3, ["benign/b"])

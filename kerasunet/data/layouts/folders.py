@@ -48,7 +48,8 @@ _CLASSES = {
     *("carcinoma", "adenocarcinoma", "melanoma", "nevus", "lymphoma", "sarcoma", "metastasis"),
     *("metastases", "glioma", "meningioma", "pituitary", "hemangioma", "lipoma", "abscess"),
     *("calcification", "microcalcification", "covid", "covid_19", "covid19", "pneumonia"),
-    *("tuberculosis", "bacterial", "viral", "effusion", "glaucoma"),
+    *("tuberculosis", "bacterial", "viral", "effusion", "glaucoma", "lung_opacity"),
+    *("viral_pneumonia", "bacterial_pneumonia"),
 }
 _ONE_OF_SEVERAL = r"(?:[ _-]?(?:\d{1,3}|[a-z]))?"
 _VISIT_OR_SIDE = re.compile(
