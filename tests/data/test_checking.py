@@ -498,6 +498,11 @@ SIDES = [f"case{n}_{side}" for n in range(1, 13) for side in ("left", "right")]
         ),
         (SIDES, r"^([a-z]+\d+)_", "12 patients, such as case10 (case10_left, case10_right), c"),
         ([f"{n:02d}{s}" for n in range(12) for s in "LR"], r"^(.*\d)[A-Za-z]$", "12 patients"),
+        (
+            [f"{20586908 + n}_{n // 3:02d}13a14b80a8591_MG_R" for n in range(COUNT)],
+            r"^\d+_(?=\d*[a-f])([0-9a-f]{8,})_",
+            "8 patients, such as 0013a14b80a8591 (20586908_00",
+        ),
     ],
 )
 def test_patients_are_proposed_and_the_pattern_takes_them(scans, names, pattern, words):
@@ -518,6 +523,7 @@ def test_patients_are_proposed_and_the_pattern_takes_them(scans, names, pattern,
         [f"{n:04d}" for n in range(COUNT)],
         [f"CHNCXR_{n:04d}_{n % 2}" for n in range(COUNT)],
         [f"scan_{n % 2}_{n}" for n in range(COUNT)],
+        [f"{n:04d}_202401{n // 3:02d}_MG" for n in range(COUNT)],
     ],
     ids=lambda names: names[0],
 )

@@ -619,12 +619,14 @@ def test_names_that_recur_in_folders_of_visits_or_sides_are_one_group(tmp_path, 
     assert len({*groups(data).values()}) == 4
 
 
-@pytest.mark.parametrize("names", SIDES_AND_VISITS)
+@pytest.mark.parametrize("names", [*SIDES_AND_VISITS, ("2019", "2020", "2021")])
 def test_folders_of_visits_or_sides_that_share_no_name_are_groups(tmp_path, names):
     for index, name in enumerate(names):
         make_side_by_side(tmp_path / name, f"{index}a", f"{index}b", first=2 * index)
     data = load(tmp_path)
-    assert data.layout.startswith("one folder per patient, though named like visits or sides")
+    assert data.layout.startswith(
+        "one folder per patient, though named like visits, sides or years"
+    )
     assert groups(data) == {case.key: case.key.partition("/")[0] for case in data.cases}
 
 

@@ -52,7 +52,7 @@ _FEWEST, _MOST_IMAGES, _LARGEST_SHARE = 3, 20, 1 / 3
 _EXAMPLES, _NAMES = 3, 2
 _PLAIN = (r"\d+", "[A-Z]+", "[a-z]+", r"[A-Z]+\d+", r"[a-z]+\d+", "[A-Za-z]+", r"[A-Za-z]+\d+")
 _ANYTHING = r"[^ _.\-]+"
-_SIDE = r"^(.*\d)[A-Za-z]$"
+_SIDE, _HASHED = r"^(.*\d)[A-Za-z]$", r"^\d+_(?=\d*[a-f])([0-9a-f]{8,})_"
 _NO_PATIENTS = {
     *("benign", "malignant", "normal", "abnormal", "healthy", "tumor", "tumour", "lesion", "cyst"),
     *("left", "right", "train", "val", "test", "positive", "negative", "male", "female"),
@@ -202,8 +202,9 @@ def propose_pattern(names: Sequence[str]) -> Proposal | None:
     """Propose a pattern if all names look like a patient and a number, side or view.
 
     Names begin with the patient, and a separator or, after digits, a single letter follows:
-    `ABCD_001`, `case12_left`, `007R`. There are at least three patients, one of them with several
-    images; none has more than a third of the images, and on average they have at most twenty.
+    `ABCD_001`, `case12_left`, `007R`. Or a digest follows a number, as in INbreast. There are at
+    least three patients, one of them with several images; none has more than a third of the images,
+    and on average they have at most twenty.
 
     Args:
         names: File names without suffix.
@@ -231,7 +232,7 @@ def _are_patients(groups: Sequence[str]) -> bool:
 
 
 def _patterns(names: Sequence[str]) -> Iterator[str]:
-    """Yield a pattern for the first part of all names, then for the first two …; one for a side."""
+    """Yield patterns for the first part of all names, the first two …, a side, INbreast's names."""
     parts = [re.split(_SEPARATOR, name) for name in names]
     separators = [re.findall(_SEPARATOR, name) for name in names]
     text = ""
@@ -240,7 +241,7 @@ def _patterns(names: Sequence[str]) -> Iterator[str]:
         after = _described({found[index] for found in separators}, _SEPARATOR)
         yield f"^({text}){after}"
         text += after
-    yield _SIDE
+    yield from (_SIDE, _HASHED)
 
 
 def _described(words: set[str], otherwise: str) -> str:

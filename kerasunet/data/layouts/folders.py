@@ -37,7 +37,7 @@ PARTS = {
 }
 PART_FOLDERS = {f"{n}{end}": PARTS[n] for n in PARTS for end in ("", "set", "_set", "-set")}
 PATIENTS = "one folder per patient"
-_LIKE_VISITS = f"{PATIENTS}, though named like visits or sides"
+_LIKE_VISITS = f"{PATIENTS}, though named like visits, sides or years"
 FOLDS, VISITS = "one folder per fold", "one folder per visit or side"
 OTHER_FOLDERS = "folders that are no patients"
 _FOLD = re.compile(r"(?:fold|split|cv)[ _-]?(\d+)", re.IGNORECASE)
@@ -72,10 +72,10 @@ _SEVERAL = {
     **{_BATCH: "batches or sites", _PATIENT: "patients"},
 }
 Official = Mapping[str, Mapping[str, int | str]]
-# labelme once wrote the images beside arrays.
-_CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")
+_CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")  # labelme once put arrays there.
 _VERSION = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{16,}")
-_MOST_NAMED, _MOST_FRAMES = 5, 100_000
+_YEAR = re.compile(r"(19|20)\d\d")
+_MOST_NAMED, _MOST_FRAMES, _MOST_YEARS = 5, 100_000, 5  # More years are numbers of patients.
 _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd", ".mha")
 
 
@@ -200,7 +200,8 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         return [_changed(case, group=_name_within(case)) for case in cases], VISITS, {}
     report_all([*misspelled(map(folder_of, cases))], "")
     patients = [_changed(case, group=folder_of(case)) for case in cases]
-    return patients, _LIKE_VISITS if kind == _VISIT else PATIENTS, {}
+    are_years = len(names) <= _MOST_YEARS and all(map(_YEAR.fullmatch, names))
+    return patients, _LIKE_VISITS if kind == _VISIT or are_years else PATIENTS, {}
 
 
 def _common_kind(names: Sequence[str]) -> str:
@@ -391,9 +392,8 @@ def _is_slice_of(image: Path, mask: Path, frames: int) -> bool:
 
 
 def _frames(case: Case, count: int) -> list[Case]:
-    if count == 1:
-        return [case]
-    return [replace(case, key=f"{case.key}-frame{n:04d}", frame=n) for n in range(count)]
+    numbered = (replace(case, key=f"{case.key}-frame{n:04d}", frame=n) for n in range(count))
+    return [case] if count == 1 else [*numbered]
 
 
 def _each(division: Mapping[str, int | str], frames: Mapping[str, Sequence[Case]]):
