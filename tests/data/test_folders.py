@@ -757,7 +757,11 @@ def test_folds_beside_other_folders_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["ImageSets/Segmentation/train.txt", "splits_final.json", "val_list.txt", "TestIDs.csv"]
+    "name",
+    [
+        *("ImageSets/Segmentation/train.txt", "splits_final.json", "val_list.txt", "TestIDs.csv"),
+        *("Fold_1.csv", "5-fold-cv.csv", "train_patients_fold0.txt"),
+    ],
 )
 def test_check_names_a_list_of_parts_that_is_not_used(tmp_path, name):
     make_folder_pairs(tmp_path, "a", "b")

@@ -37,8 +37,9 @@ _LEAST_PIXELS, _MOST_WHITE = 12, 0.01
 T = TypeVar("T")
 MASK_SIDE = 64
 _INVERTED = 0.75
-_OF_PART = rf"({'|'.join(PARTS)}|split|fold)s?\d*([_-]?(list|files|images|names|ids?))?"
-_OF_PARTS = re.compile(rf"trainval|splits?_final|{_OF_PART}")
+_OF_PART = rf"{'|'.join(PARTS)}|split|k?fold|cv"
+_OF_LIST = rf"({_OF_PART}|list|file|image|name|id|patient|case|data|set|final)s?"
+_OF_PARTS = re.compile(rf"(?=.*({_OF_PART}))[\d_ .-]*({_OF_LIST}[\d_ .-]*)+")
 _COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage"}
 _THIN_LINE = 0.012  # Of the longer side.
 _BLACK, _SOFT_EDGE, _FEW_LEVELS, _BRIGHT = 8, 9, 16, 0.75
@@ -86,8 +87,7 @@ def inspect(case: Case) -> Inspection:
     present = [bool(plane.any()) for plane in objects.planes(mask)] if objects.several else []
     mask = mask > 0
     problems += _mask_problems(case, mask)
-    packed = np.packbits(resize_mask(mask, (MASK_SIDE, MASK_SIDE)))
-    share = float(mask.mean())
+    packed, share = np.packbits(resize_mask(mask, (MASK_SIDE, MASK_SIDE))), float(mask.mean())
     return Inspection(
         case, tuple(problems), thumbnail(image), packed, share, codes=codes, present=tuple(present)
     )
