@@ -521,9 +521,13 @@ READ = {
         "data/test_masks.py",
         "test_nnunet_may_number_the_background_otherwise",
     ),
-    "DICOM files with the same `PatientID` in different groups": (
+    "DICOM files with the same `PatientID` or `StudyInstanceUID` in different groups": (
         "data/test_checking.py",
         "test_dicom_files_of_one_patient_in_several_groups_are_named",
+    ),
+    "few folders, taken for patients, with more than 20 images each": (
+        "data/test_folders.py",
+        "test_a_few_folders_of_many_images_may_be_no_patients",
     ),
     "label `ignore` in nnU-Net's `dataset.json`": (
         "data/test_masks.py",

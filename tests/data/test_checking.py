@@ -535,7 +535,10 @@ def test_other_names_are_no_patients(scans, names):
 def test_the_command_proposes_counts_and_applies(scans, tmp_path, capsys):
     renamed(scans, PATIENTS)
     assert main(["check", str(scans)]) == 0
-    assert "note: file names that look like patients (1)" in capsys.readouterr().out
+    assert (
+        "note: names that look like patients, or were taken for patients (1)"
+        in capsys.readouterr().out
+    )
     table = tmp_path / "groups.csv"
     words = ["check", str(scans), "--group-pattern", "([A-Z]+)_", "--groups", str(table)]
     assert main(words) == 0
@@ -554,18 +557,34 @@ def test_a_mask_that_is_a_thin_closed_line_is_told(scans):
     assert "a line around an area" in found["outline"].message
 
 
-@pytest.mark.parametrize(("patients", "found"), [("AAB", 1), ("ABC", 0), ("AAA", 0), ("A ", 0)])
-def test_dicom_files_of_one_patient_in_several_groups_are_named(tmp_path, patients, found):
+@pytest.mark.parametrize("mark", ["PatientID", "PatientName", "StudyInstanceUID"])
+@pytest.mark.parametrize(("patients", "found"), [("112", 1), ("123", 0), ("111", 0), ("1 ", 0)])
+def test_dicom_files_of_one_patient_in_several_groups_are_named(tmp_path, patients, found, mark):
     """Where all have the same PatientID, somebody has replaced it; it is itself shown nowhere."""
     pytest.importorskip("pydicom")
     from helpers.dicom_files import dicom, save
 
     for number, patient in enumerate(patients):
         image = image_of(mask_of(number))
-        save(dicom(image, PatientID=f"X{patient}".strip("X ")), tmp_path / f"images/{number}.dcm")
+        marks = {mark: f"1.{patient}" if patient.isdigit() else ""}
+        save(dicom(image, **marks), tmp_path / f"images/{number}.dcm")
         write(tmp_path / f"masks/{number}.png", mask_of(number))
     told = check(tmp_path).by_kind().get("divided-patients", [])
     assert len(told) == found
     for problem in told:
         first, second = problem.files
-        assert problem.message == f"{first} and {second} have the same PatientID"
+        said = mark if "Study" in mark else "PatientID or name"
+        assert problem.message == f"{first} and {second} have the same {said}"
+
+
+def test_folders_with_dicom_files_of_several_patients_are_named(tmp_path):
+    pytest.importorskip("pydicom")
+    from helpers.dicom_files import dicom, save
+
+    for number, patient in enumerate("ABBCC"):
+        folder = tmp_path / ("P1" if number < 3 else "P2")
+        image = dicom(image_of(mask_of(number)), PatientID=patient)
+        save(image, folder / f"images/{number}.dcm")
+        write(folder / f"masks/{number}.png", mask_of(number))
+    (problem,) = check(tmp_path).by_kind()["divided-patients"]
+    assert problem.message == "P1 has files of 2 PatientIDs"

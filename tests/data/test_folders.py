@@ -541,6 +541,7 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
         (("P1", "P1-2021-03-05"), ("P2_2021-03-05", "P3")),
         (("sub-01_ses-01", "sub-01_ses-02"), ("sub-02_ses-01",)),
         (("7 pre", "7 post"), ("8 pre",)),
+        (("left_P1", "right_P1"), ("left_P2", "R_P3")),
     ],
     ids=str,
 )
@@ -585,6 +586,11 @@ def test_folders_of_different_patients_are_not_named(tmp_path, names):
         (("cysts", "nodules", "masses", "abscesses"), "one folder per class"),
         (("batch1",), "folders that are no patients"),
         (("day1",), "folders that are no patients"),
+        (("yes", "no"), "one folder per class"),
+        (("BIRADS2", "BI-RADS 4a", "birads_5"), "one folder per class"),
+        (("grade1", "Grade II"), "one folder per class"),
+        (("notumor", "glioma"), "one folder per class"),
+        (("Atelectasis", "Cardiomegaly", "No Finding"), "one folder per class"),
         (("siteA", "siteB"), "folders that are no patients"),
         (("batch1", "batch2"), "folders that are no patients"),
         (("Philips", "GE"), "folders that are no patients"),
@@ -606,6 +612,15 @@ def groups(data: DataSet) -> dict[str, str]:
     return {case.key: case.group for case in data.cases}
 
 
+def test_a_few_folders_of_many_images_may_be_no_patients(tmp_path):
+    for folder, count in (("0", 30), ("1", 12)):
+        for number in range(count):
+            make_side_by_side(tmp_path / folder, f"a{number}", first=2 * number + int(folder))
+    assert "one folder per patient" in load(tmp_path).layout
+    (problem,) = problems(tmp_path, "patient-names")
+    assert problem.message.startswith("42 images are in 2 folders, taken for patients; if they are")
+
+
 SIDES_AND_VISITS = [("day1", "day2"), ("week2", "Baseline"), ("left", "right"), ("year_2019", "OD")]
 
 
@@ -619,7 +634,7 @@ def test_names_that_recur_in_folders_of_visits_or_sides_are_one_group(tmp_path, 
     assert len({*groups(data).values()}) == 4
 
 
-@pytest.mark.parametrize("names", [*SIDES_AND_VISITS, ("2019", "2020", "2021")])
+@pytest.mark.parametrize("names", [*SIDES_AND_VISITS, ("2019", "2020"), ("20200131", "2021-02-01")])
 def test_folders_of_visits_or_sides_that_share_no_name_are_groups(tmp_path, names):
     for index, name in enumerate(names):
         make_side_by_side(tmp_path / name, f"{index}a", f"{index}b", first=2 * index)

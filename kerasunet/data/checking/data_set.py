@@ -42,7 +42,7 @@ from kerasunet.data.groups import (
 from kerasunet.data.layouts.contents import files_below, image_stem
 from kerasunet.data.layouts.folders import PATIENTS
 from kerasunet.data.loading import doubtful_outlines, load, mixed_codes
-from kerasunet.data.splits import divided_patients, groups_in_words, same_patients
+from kerasunet.data.splits import contradicted, divided_patients, groups_in_words
 from kerasunet.files import FileWarning, collect_problems, expanded
 from kerasunet.objects import ObjectChoice, objects_of
 
@@ -57,12 +57,11 @@ _NO_PATIENTS = {
     *("benign", "malignant", "normal", "abnormal", "healthy", "tumor", "tumour", "lesion", "cyst"),
     *("left", "right", "train", "val", "test", "positive", "negative", "male", "female"),
 }
-_FEW_OBJECTS, _FEW_MASKS, _NEARLY_ALL = 20, 10, 0.9
+_FEW_OBJECTS, _FEW_MASKS, _FEW_FOLDERS, _NEARLY_ALL = 20, 10, 10, 0.9
 _LEAST_SIDE, _CORNER = 4, MASK_SIDE * 2 // 3
 _DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
 _MOST_FOR_CROPS = 500  # With more images, the search takes seconds.
-_CONTRADICTION = 0.5
-_SAME = 0.7
+_CONTRADICTION, _SAME = 0.5, 0.7
 
 
 def check(
@@ -178,9 +177,12 @@ def unnamed_patients(data: DataSet) -> Iterator[Problem]:
         text = f"its folders look like several of each patient, such as {folders.examples}"
         yield Problem("patient-names", f"{text}; if they are, put them into one")
     with suppress(ImportError):
-        for files in same_patients(data.cases) if not data.citation else ():
-            text = f"{' and '.join(files[:2])} have the same PatientID"
-            yield Problem("divided-patients", text, tuple(files))
+        for text, files in contradicted(data.cases) if not data.citation else ():
+            yield Problem("divided-patients", text, files)
+    images = {getattr(case, "image", case.key): case.group for case in data.cases}
+    if PATIENTS in data.layout and len(images) / _MOST_IMAGES > len(named) < _FEW_FOLDERS:
+        text = f"{len(images):,} images are in {len(named)} folders, taken for patients; if they"
+        yield Problem("patient-names", f"{text} are none, such as {named[0]}, use a manifest.csv")
 
 
 def proposal_for(data: DataSet) -> Proposal | None:

@@ -169,9 +169,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "divided-patients": Kind(
         "warning",
-        "images of one patient in several groups",
-        "put their folders into one, or write the columns key and group to a table and give "
-        "--groups, so that no patient is in two parts of a split",
+        "images of one patient in several groups, or of several in one",
+        "put the folders of a patient into one, or write the columns key and group to a table and "
+        "give --groups, so that no patient is in two parts of a split",
     ),
     "shared-mask": Kind(
         "warning",
@@ -186,7 +186,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "patient-names": Kind(
         "note",
-        "file names that look like patients",
+        "names that look like patients, or were taken for patients",
         "give the pattern to check, finetune, study and evaluate, so that no patient is in two "
         "parts of a split",
     ),

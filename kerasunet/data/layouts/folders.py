@@ -41,16 +41,16 @@ _LIKE_VISITS = f"{PATIENTS}, though named like visits, sides or years"
 FOLDS, VISITS = "one folder per fold", "one folder per visit or side"
 OTHER_FOLDERS = "folders that are no patients"
 _FOLD = re.compile(r"(?:fold|split|cv)[ _-]?(\d+)", re.IGNORECASE)
-_CLASSES = {
-    *("benign", "malignant", "normal", "abnormal", "healthy", "sick", "diseased", "control"),
-    *("positive", "negative", "male", "female", "cancer", "tumor", "tumour", "lesion", "mass"),
-    *("cyst", "nodule", "polyp", "adenoma", "fibroadenoma", "papilloma", "hematoma"),
-    *("carcinoma", "adenocarcinoma", "melanoma", "nevus", "lymphoma", "sarcoma", "metastasis"),
-    *("metastases", "glioma", "meningioma", "pituitary", "hemangioma", "lipoma", "abscess"),
-    *("calcification", "microcalcification", "covid", "covid_19", "covid19", "pneumonia"),
-    *("tuberculosis", "bacterial", "viral", "effusion", "glaucoma", "lung_opacity"),
-    *("viral_pneumonia", "bacterial_pneumonia"),
-}
+_CLASS_NAMES = re.compile(
+    "(benign|malignant|normal|abnormal|healthy|sick|diseased|control|positive|negative|male|female|"
+    "yes|no|cancer|(no_?)?tumou?r|lesion|mass|cyst|nodule|polyp|adenoma|fibroadenoma|papilloma|"
+    "hematoma|(adeno)?carcinoma|melanoma|nevus|lymphoma|sarcoma|metastas[ie]s|glioma|meningioma|"
+    "pituitary|hemangioma|lipoma|abscess|(micro)?calcification|covid(_?19)?|tuberculosis|glaucoma|"
+    "((viral|bacterial)_)?pneumonia|viral|bacterial|(pleural_)?effusion|lung_opacity|atelectasis|"
+    "cardiomegaly|infiltration|consolidation|edema|emphysema|fibrosis|pneumothorax|finding|dcis|idc)"
+    "(e?s)?|(bi_?rads|o_?rads|pi_?rads|li_?rads|(acr_?)?ti_?rads|grade|stage|class|type|category)_?"
+    "([0-9]|i{1,3}|iv|v|[a-d])[a-d]?|tr_?[1-5]"
+)
 _ONE_OF_SEVERAL = r"(?:[ _-]?(?:\d{1,3}|[a-z]))?"
 _VISIT_OR_SIDE = re.compile(
     r"(day|week|month|year|visit|session|timepoint)(?:[ _-]?(?:\d{1,4}|[a-z]))?|baseline|"
@@ -74,7 +74,7 @@ _SEVERAL = {
 Official = Mapping[str, Mapping[str, int | str]]
 _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")  # labelme once put arrays there.
 _VERSION = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{16,}")
-_YEAR = re.compile(r"(19|20)\d\d")
+_YEAR = re.compile(r"(19|20)\d\d([_.-]?(0[1-9]|1[0-2])[_.-]?[0-3]\d)?")
 _MOST_NAMED, _MOST_FRAMES, _MOST_YEARS = 5, 100_000, 5  # More years are numbers of patients.
 _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd", ".mha")
 
@@ -242,7 +242,7 @@ def _kind(name: str) -> str:
         return _PART
     word = re.sub("[ _-]+", "_", name)
     word = re.sub("^(no|non|not)_", "", word)
-    if not _CLASSES.isdisjoint((word, word.removesuffix("s"), word.removesuffix("es"))):
+    if _CLASS_NAMES.fullmatch(word):
         return _CLASS
     if _FOLD.fullmatch(name):
         return _OF_FOLD
