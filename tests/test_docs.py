@@ -780,9 +780,9 @@ READ = {
         PLACES,
         "test_nrrd_that_cannot_be_unpacked_says_why",
     ),
-    "outlines without the size of their image that are all at its top left, ten or more": (
+    "outlines that are all at the top left of ten images or more": (
         DRAWN,
-        "test_outlines_without_a_size_that_are_all_at_the_top_left_are_named",
+        "test_outlines_that_are_all_at_the_top_left_are_named",
     ),
     "labelme shape flagged `ignore`, or with `holes`": (
         DRAWN,

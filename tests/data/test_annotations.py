@@ -1040,22 +1040,25 @@ def test_shares_of_the_image_are_refused(tmp_path, one):
 
 @pytest.mark.parametrize("program", ["labelme", "COCO"])
 @pytest.mark.parametrize(("times", "is_named"), [(2, True), (1, False)])
-def test_outlines_without_a_size_that_are_all_at_the_top_left_are_named(
-    tmp_path, program, times, is_named
+@pytest.mark.parametrize("is_stated", [True, False])
+def test_outlines_that_are_all_at_the_top_left_are_named(
+    tmp_path, program, times, is_named, is_stated
 ):
     """Of images that were enlarged since."""
     for number in range(10):
         shape = (60 * times, 80 * times)
         Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / f"{number}.png")
-        stated = {"imageHeight": None, "imageWidth": None, "imagePath": f"{number}.png"}
+        height, width = shape if is_stated else (None, None)
+        stated = {"imageHeight": height, "imageWidth": width, "imagePath": f"{number}.png"}
         if program == "labelme":
             save(tmp_path / f"{number}.json", labelme(outline(SQUARE), outline(ASIDE), **stated))
-    images = [{"id": n, "file_name": f"{n}.png"} for n in range(10)]
+    size = {"height": 60 * times, "width": 80 * times} if is_stated else {}
+    images = [{"id": n, "file_name": f"{n}.png"} | size for n in range(10)]
     if program == "COCO":
         drawings = [drawn(n, [flat(SQUARE), flat(ASIDE)], image=n) for n in range(10)]
         save(tmp_path / "coco.json", coco(images, drawings))
     named = [p.message for p in check(tmp_path).by_kind().get("doubtful-outlines", ())]
-    assert any("10 outlines are all at the top left" in text for text in named) is is_named
+    assert any("10 images have all outlines at the top left" in text for text in named) is is_named
 
 
 def test_a_shape_with_holes_of_its_own_is_refused(one):

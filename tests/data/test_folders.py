@@ -786,6 +786,25 @@ def test_check_names_a_list_of_parts_that_is_not_used(tmp_path, name):
     assert problem.files == (str(tmp_path / name),) and problem.severity == "note"
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "is_named"),
+    [
+        ("trainCT_COVID.txt", "images/a.png\nb.png\n", True),
+        ("holdout.txt", "c", True),
+        ("US_test.csv", "image,score\nc.png,1\n", True),
+        ("names.txt", "a\nb\nc\n", False),
+        ("notes.txt", "a nice day\nc, too\nfor b\n", False),
+        ("scores.csv", "image,score\nc.png,1\n", False),
+    ],
+)
+def test_check_names_a_list_of_some_images(tmp_path, name, text, is_named):
+    make_folder_pairs(tmp_path, "a", "b", "c")
+    (tmp_path / name).write_text(text)
+    assert [problem.message for problem in problems(tmp_path, "unused-list")] == (
+        [str(tmp_path / name)] if is_named else []
+    )
+
+
 def test_check_names_a_table_of_patients_that_is_not_used(tmp_path):
     make_folder_pairs(tmp_path, "a", "b")
     path = write_rows(tmp_path / "metadata.csv", "file,Patient_ID,age", "a.png,1,50", "b.png,1,50")
@@ -1227,8 +1246,10 @@ ROWS = {
     "several versions of an image by Roboflow (`x_png.rf.….jpg`)": (
         test_versions_that_roboflow_made_of_an_image_stay_together
     ),
-    "lists of parts (`ImageSets/`, `splits_final.json`, `train_list.txt`), a column `fold` or "
-    "`set` of a manifest": test_check_names_a_list_of_parts_that_is_not_used,
+    "lists of parts (`ImageSets/`, `splits_final.json`, `train_list.txt`), a text that lists some "
+    "of the images, a column `fold` or `set` of a manifest": (
+        test_check_names_a_list_of_parts_that_is_not_used
+    ),
     "a mask file of several images, or equal masks of three images or more": (
         test_check_names_equal_masks_of_different_images
     ),

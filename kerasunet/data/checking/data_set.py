@@ -46,22 +46,19 @@ from kerasunet.data.splits import contradicted, divided_patients, groups_in_word
 from kerasunet.files import FileWarning, collect_problems, expanded
 from kerasunet.objects import ObjectChoice, objects_of
 
-_SEPARATOR = r"[ _.\-]"
-_MOST_PARTS = 4
+_SEPARATOR, _ANYTHING = r"[ _.\-]", r"[^ _.\-]+"
 _FEWEST, _MOST_IMAGES, _LARGEST_SHARE = 3, 20, 1 / 3
-_EXAMPLES, _NAMES = 3, 2
+_MOST_PARTS, _EXAMPLES, _NAMES = 4, 3, 2
 _PLAIN = (r"\d+", "[A-Z]+", "[a-z]+", r"[A-Z]+\d+", r"[a-z]+\d+", "[A-Za-z]+", r"[A-Za-z]+\d+")
-_ANYTHING = r"[^ _.\-]+"
 _SIDE, _HASHED = r"^(.*\d)[A-Za-z]$", r"^\d+_(?=\d*[a-f])([0-9a-f]{8,})_"
 _NO_PATIENTS = {
     *("benign", "malignant", "normal", "abnormal", "healthy", "tumor", "tumour", "lesion", "cyst"),
     *("left", "right", "train", "val", "test", "positive", "negative", "male", "female"),
 }
 _FEW_OBJECTS, _FEW_MASKS, _FEW_FOLDERS, _NEARLY_ALL = 20, 10, 10, 0.9
-_LEAST_SIDE, _CORNER = 4, MASK_SIDE * 2 // 3
-_DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
+_LEAST_SIDE, _CORNER, _QUARTER = 4, MASK_SIDE * 2 // 3, MASK_SIDE // 2 + 2
+_DEVIATIONS, _LEAST_DEVIATION, _CONTRADICTION, _SAME = 5.0, 0.2, 0.5, 0.7
 _MOST_FOR_CROPS = 500  # With more images, the search takes seconds.
-_CONTRADICTION, _SAME = 0.5, 0.7
 
 
 def check(
@@ -317,20 +314,23 @@ def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:
 def doubtful_places(inspections: Sequence[Inspection]) -> Iterator[Problem]:
     """Yield that nearly all masks are boxes, or that outlines may be of smaller images."""
     files: list[np.ndarray] = []
-    unsized: list[np.ndarray] = []
+    reach: list[bool] = []
     for one in inspections:
         outlines = getattr(getattr(one.case, "annotation", None), "outlines", None)
-        if one.mask is not None and one.share and (outlines is None or outlines.size is None):
+        if one.mask is not None and one.share:
             mask = np.unpackbits(one.mask).reshape(MASK_SIDE, MASK_SIDE)
-            (files if outlines is None else unsized).append(mask)
+            if outlines is None:
+                files.append(mask)
+            else:
+                side = _CORNER if outlines.size is None else _QUARTER
+                reach.append(bool(mask[side:].any() or mask[:, side:].any()))
     boxes = sum(map(_is_box, files))
     if boxes >= max(_FEW_MASKS, _NEARLY_ALL * len(files)):
         text = f"{boxes:,} of {len(files):,} masks are upright boxes, and a network learns boxes"
         yield Problem("doubtful-outlines", text)
-    near = [not (mask[_CORNER:].any() or mask[:, _CORNER:].any()) for mask in unsized]
-    if len(near) >= _FEW_MASKS and all(near):
-        text = f"{len(unsized):,} outlines are all at the top left, and no file states a size"
-        yield Problem("doubtful-outlines", f"{text}; their images may have been enlarged")
+    if len(reach) >= _FEW_MASKS and not any(reach):
+        text = f"{len(reach):,} images have all outlines at the top left; they may have been"
+        yield Problem("doubtful-outlines", f"{text} enlarged")
 
 
 def _is_box(mask: np.ndarray) -> bool:

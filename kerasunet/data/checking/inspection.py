@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from kerasunet.data import readers
-from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, UnannotatedCase
+from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, UnannotatedCase, file_stem
 from kerasunet.data.checking.report import Problem, first_names
 from kerasunet.data.decoding import resize_mask, to_gray
 from kerasunet.data.identification import thumbnail
@@ -22,28 +22,24 @@ from kerasunet.data.layouts.contents import files_below, image_stem
 from kerasunet.data.layouts.folders import PARTS
 from kerasunet.data.layouts.manifests import MANIFESTS, PATIENT_COLUMN
 from kerasunet.data.layouts.objects import CaseOfObjects
-from kerasunet.data.layouts.tables import read_rows
+from kerasunet.data.layouts.tables import listed_names, read_rows
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import suffix_of
 from kerasunet.objects import objects_of
 
 _THREADS = 4
-_COLORED, _GRAY = 64, 12
-_MOST_COLOR, _MOST_TINGED = 0.05, 0.1
-_WHITE, _ABOVE_SURROUNDINGS = 250, 150
+_COLORED, _GRAY, _MOST_COLOR, _MOST_TINGED = 64, 12, 0.05, 0.1
 _THIN = np.ones((5, 5), np.uint8)
-_LEAST_PIXELS, _MOST_WHITE = 12, 0.01
+_WHITE, _ABOVE_SURROUNDINGS, _LEAST_PIXELS, _MOST_WHITE = 250, 150, 12, 0.01
 T = TypeVar("T")
-MASK_SIDE = 64
-_INVERTED = 0.75
+MASK_SIDE, _INVERTED, _FEWEST_EQUAL, _MOST_COVERED_TWICE = 64, 0.75, 3, 0.2
 _OF_PART = rf"{'|'.join(PARTS)}|split|k?fold|cv"
 _OF_LIST = rf"({_OF_PART}|list|file|image|name|id|patient|case|data|set|final)s?"
-_OF_PARTS = re.compile(rf"(?=.*({_OF_PART}))[\d_ .-]*({_OF_LIST}[\d_ .-]*)+")
+_OF_PARTS = re.compile(rf"(?=.*({_OF_PART}))[\d_ .-]*({_OF_LIST}[\d_ .-]*)+\.(txt|csv|json)")
 _COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage"}
 _THIN_LINE = 0.012  # Of the longer side.
 _BLACK, _SOFT_EDGE, _FEW_LEVELS, _BRIGHT = 8, 9, 16, 0.75
-_FEWEST_EQUAL, _MOST_COVERED_TWICE = 3, 0.2
 
 
 @dataclass(frozen=True)
@@ -154,7 +150,8 @@ def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
     """Yield the lists of parts below a folder, as Pascal VOC, nnU-Net and others keep them."""
     used = {getattr(getattr(case, "annotation", None), "path", None) for case in data.cases}
     used |= {getattr(case, "annotation_file", None) for case in data.cases}
-    for path in sorted(files_below(folder, _lists_parts)) if not data.citation else ():
+    lists = partial(_lists_parts, names={file_stem(case.key) for case in data.cases})
+    for path in sorted(files_below(folder, lists)) if not data.citation else ():
         if path not in used:
             yield Problem("unused-list", str(path), (str(path),))
     for path in (folder, *sorted(folder.glob("*"))) if not data.citation else ():
@@ -176,10 +173,13 @@ def _unused_columns(path: Path, data: DataSet, is_manifest: bool) -> Iterator[Pr
             yield Problem("unused-patients", f"{path}: its column {column}", (str(path),))
 
 
-def _lists_parts(path: Path) -> bool:
-    """Return whether a file's name says that it divides images into parts or folds."""
-    is_text = path.suffix.lower() in (".txt", ".csv", ".json")
-    return is_text and _OF_PARTS.fullmatch(path.stem.lower()) is not None
+def _lists_parts(path: Path, names: Set[str]) -> bool:
+    """Return whether a file divides images into parts or folds, or names some of the images."""
+    name = path.name.lower()
+    may_list = re.search(rf"\.txt$|({_OF_PART}).*\.csv$", name)
+    listed = listed_names(path) if may_list else set()
+    some = bool(listed & names) and len(listed - names) <= 1 and not names <= listed
+    return some or _OF_PARTS.fullmatch(name) is not None
 
 
 def shared_masks(inspections: Sequence[Inspection]) -> Iterator[Problem]:

@@ -43,6 +43,16 @@ KNOWN_CLASSES: dict[str, Classes] = {
 """What the values of a published set's masks stand for, where they mark several objects."""
 
 
+def listed_names(path: Path) -> set[str]:
+    """Return what the lines of a text begin with, without folders and the suffix of an image."""
+    try:
+        cells = [re.split("[,;\t]", line)[0].strip(' "') for line in _text(path).splitlines()]
+    except (OSError, ValueError):  # No text.
+        return set()
+    names = [PurePosixPath(cell.replace("\\", "/")).name for cell in cells if cell]
+    return {image_stem(name) or name for name in names}
+
+
 def read_rows(path: Path, delimiter: str = "") -> list[tuple[int, dict[str, str]]]:
     """Read a CSV or TSV file with a header; empty rows and cells beyond the columns do not count.
 
