@@ -329,7 +329,8 @@ def divided_patients(cases: Iterable[Grouped]) -> list[list[str]]:
     for name in sorted({case.group for case in cases if case.group != case.key}):
         one = _SIDE_FIRST.sub("", name)
         found = _OF_VISIT.fullmatch(one) or _OF_EXAM.fullmatch(one)
-        by_patient.setdefault((found[1] if found else one).casefold(), []).append(name)
+        patient = re.sub("[ _.-]+", "_", found[1] if found else one).casefold()
+        by_patient.setdefault(patient, []).append(name)
     return [
         alike
         for alike in by_patient.values()

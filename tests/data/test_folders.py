@@ -542,6 +542,7 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
         (("sub-01_ses-01", "sub-01_ses-02"), ("sub-02_ses-01",)),
         (("7 pre", "7 post"), ("8 pre",)),
         (("left_P1", "right_P1"), ("left_P2", "R_P3")),
+        (("Patient 1", "patient_1"), ("patient-2",)),
     ],
     ids=str,
 )
@@ -595,6 +596,8 @@ def test_folders_of_different_patients_are_not_named(tmp_path, names):
         (("batch1", "batch2"), "folders that are no patients"),
         (("Philips", "GE"), "folders that are no patients"),
         (("training_set", "test_set"), "one folder per part"),
+        (("TrainDataset", "TestDataset"), "one folder per part"),
+        (("us_train", "us_val", "Test data"), "one folder per part"),
     ],
 )
 def test_folders_whose_names_are_those_of_no_patients(tmp_path, names, layout):
@@ -775,7 +778,8 @@ def test_folds_beside_other_folders_are_refused(tmp_path):
     "name",
     [
         *("ImageSets/Segmentation/train.txt", "splits_final.json", "val_list.txt", "TestIDs.csv"),
-        *("Fold_1.csv", "5-fold-cv.csv", "train_patients_fold0.txt"),
+        *("Fold_1.csv", "5-fold-cv.csv", "train_patients_fold0.txt", "split.yaml"),
+        *("dataset_0.json", "datalist.json"),
     ],
 )
 def test_check_names_a_list_of_parts_that_is_not_used(tmp_path, name):
@@ -784,6 +788,25 @@ def test_check_names_a_list_of_parts_that_is_not_used(tmp_path, name):
     (tmp_path / name).write_text("[]")
     (problem,) = problems(tmp_path, "unused-list")
     assert problem.files == (str(tmp_path / name),) and problem.severity == "note"
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [("lesion_id", "unused-patients"), ("split", "unused-list"), ("exclude", "unused-list")],
+)
+def test_check_names_a_column_of_a_table_that_says_what_belongs_together(tmp_path, column, kind):
+    make_folder_pairs(tmp_path, "a", "b", "c")
+    path = write_rows(tmp_path / "meta.csv", f"image,{column}", "a,x", "b,x", "c,y")
+    assert [p.message for p in problems(tmp_path, kind)] == [f"{path}: its column {column}"]
+
+
+def test_check_names_a_spreadsheet(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b", "c")
+    path = tmp_path / "patients.xlsx"
+    path.write_bytes(b"PK")
+    (problem,) = problems(tmp_path, "unused-list")
+    assert problem.message == f"{path}: a spreadsheet, which is not read"
+    assert not load(tmp_path).unread
 
 
 @pytest.mark.parametrize(
@@ -808,7 +831,7 @@ def test_check_names_a_list_of_some_images(tmp_path, name, text, is_named):
 def test_check_names_a_table_of_patients_that_is_not_used(tmp_path):
     make_folder_pairs(tmp_path, "a", "b")
     path = write_rows(tmp_path / "metadata.csv", "file,Patient_ID,age", "a.png,1,50", "b.png,1,50")
-    write_rows(tmp_path / "other.csv", "file,age", "a.png,50")
+    write_rows(tmp_path / "other.csv", "file,age,lesion_id", "a.png,50,1", "b.png,60,2")
     groups = write_rows(tmp_path / "groups.csv", "key,group", "a,1", "b,1")
     other, problem = problems(tmp_path, "unused-patients")
     assert other.message == f"{groups}: its column group"
@@ -1271,9 +1294,8 @@ ROWS = {
     ),
     "MVTec: `ground_truth/KIND/x_mask.png` of `test/KIND/x.png`": test_mvtec,
     "other image folders": test_other_names_of_the_image_folder,
-    "tables with a column of patients or groups, other than manifests": (
-        test_check_names_a_table_of_patients_that_is_not_used
-    ),
+    "tables with a column of patients or groups, of lesions or studies that recur, or of parts, "
+    "other than manifests": (test_check_names_a_table_of_patients_that_is_not_used),
     "nnU-Net": test_nnunet,
     "nnU-Net's test images": test_nnunet_test_images_are_unannotated_or_the_test_part,
     "nnU-Net's other channels": test_nnunet_with_a_second_channel_is_refused,

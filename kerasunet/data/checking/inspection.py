@@ -17,10 +17,11 @@ from kerasunet.data import readers
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, UnannotatedCase, file_stem
 from kerasunet.data.checking.report import Problem, first_names
 from kerasunet.data.decoding import resize_mask, to_gray
+from kerasunet.data.groups import columns_of_patients
 from kerasunet.data.identification import thumbnail
-from kerasunet.data.layouts.contents import files_below, image_stem
+from kerasunet.data.layouts.contents import SHEETS, files_below, image_stem
 from kerasunet.data.layouts.folders import PARTS
-from kerasunet.data.layouts.manifests import MANIFESTS, PATIENT_COLUMN
+from kerasunet.data.layouts.manifests import MANIFESTS
 from kerasunet.data.layouts.objects import CaseOfObjects
 from kerasunet.data.layouts.tables import listed_names, read_rows
 from kerasunet.data.readers import count_frames, read_image
@@ -28,18 +29,16 @@ from kerasunet.data.splits import groups_in_words
 from kerasunet.files import suffix_of
 from kerasunet.objects import objects_of
 
-_THREADS = 4
-_COLORED, _GRAY, _MOST_COLOR, _MOST_TINGED = 64, 12, 0.05, 0.1
+_THREADS, _COLORED, _GRAY, _MOST_COLOR, _MOST_TINGED = 4, 64, 12, 0.05, 0.1
 _THIN = np.ones((5, 5), np.uint8)
 _WHITE, _ABOVE_SURROUNDINGS, _LEAST_PIXELS, _MOST_WHITE = 250, 150, 12, 0.01
 T = TypeVar("T")
 MASK_SIDE, _INVERTED, _FEWEST_EQUAL, _MOST_COVERED_TWICE = 64, 0.75, 3, 0.2
-_OF_PART = rf"{'|'.join(PARTS)}|split|k?fold|cv"
+_OF_PART = rf"{'|'.join(PARTS)}|split|k?fold|cv|dataset_?\d|data_?list"
 _OF_LIST = rf"({_OF_PART}|list|file|image|name|id|patient|case|data|set|final)s?"
-_OF_PARTS = re.compile(rf"(?=.*({_OF_PART}))[\d_ .-]*({_OF_LIST}[\d_ .-]*)+\.(txt|csv|json)")
-_COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage"}
-_THIN_LINE = 0.012  # Of the longer side.
-_BLACK, _SOFT_EDGE, _FEW_LEVELS, _BRIGHT = 8, 9, 16, 0.75
+_OF_PARTS = re.compile(rf"(?=.*({_OF_PART}))[\d_ .-]*({_OF_LIST}[\d_ .-]*)+\.(txt|csv|json|ya?ml)")
+_COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage", "exclude"}
+_THIN_LINE, _BLACK, _SOFT_EDGE, _FEW_LEVELS, _BRIGHT = 0.012, 8, 9, 16, 0.75
 
 
 @dataclass(frozen=True)
@@ -157,27 +156,28 @@ def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
     for path in (folder, *sorted(folder.glob("*"))) if not data.citation else ():
         if path.suffix.lower() in (".csv", ".tsv") and path.is_file():
             yield from _unused_columns(path, data, path == folder or path.name.lower() in MANIFESTS)
+        elif path.suffix.lower() in SHEETS:
+            yield Problem("unused-list", f"{path}: a spreadsheet, which is not read", (str(path),))
 
 
 def _unused_columns(path: Path, data: DataSet, is_manifest: bool) -> Iterator[Problem]:
     """Yield columns of a table that name parts, or patients where nothing else does."""
     try:
-        columns = {column for _, row in read_rows(path)[:1] for column in row}
+        rows = [row for _, row in read_rows(path)] or [{}]
     except (OSError, ValueError):  # A table of something else.
         return
-    if is_manifest:
-        for column in sorted(columns & _COLUMNS_OF_PARTS if "split" not in columns else ()):
-            yield Problem("unused-list", f"{path}: its column {column}", (str(path),))
-    elif "patient" not in groups_in_words(data.cases):
-        for column in sorted(c for c in columns if c == "group" or PATIENT_COLUMN.fullmatch(c)):
+    parts = _COLUMNS_OF_PARTS if is_manifest else {"split", "fold", "partition", "exclude"}
+    for column in sorted(parts & {*rows[0]} if not (is_manifest and "split" in rows[0]) else ()):
+        yield Problem("unused-list", f"{path}: its column {column}", (str(path),))
+    if not is_manifest and "patient" not in groups_in_words(data.cases):
+        for column in columns_of_patients(rows):
             yield Problem("unused-patients", f"{path}: its column {column}", (str(path),))
 
 
 def _lists_parts(path: Path, names: Set[str]) -> bool:
     """Return whether a file divides images into parts or folds, or names some of the images."""
     name = path.name.lower()
-    may_list = re.search(rf"\.txt$|({_OF_PART}).*\.csv$", name)
-    listed = listed_names(path) if may_list else set()
+    listed = listed_names(path) if re.search(rf"\.txt$|({_OF_PART}).*\.csv$", name) else set()
     some = bool(listed & names) and len(listed - names) <= 1 and not names <= listed
     return some or _OF_PARTS.fullmatch(name) is not None
 

@@ -157,7 +157,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "unused-list": Kind(
         "note",
-        "lists of parts or folds that are not used",
+        "lists of parts or folds that are not used, and spreadsheets",
         "to use them, write them as the column split of a manifest.csv, or sort the files into "
         "folders train/, val/ and test/",
     ),

@@ -35,7 +35,7 @@ PARTS = {
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-PART_FOLDERS = {f"{n}{end}": PARTS[n] for n in PARTS for end in ("", "set", "_set", "-set")}
+_OF_PART = re.compile(rf"(?i)(?:.+[ _-])?({'|'.join(PARTS)})([ _-]?(set|data|dataset|split))?")
 PATIENTS = "one folder per patient"
 _LIKE_VISITS = f"{PATIENTS}, though named like visits, sides or years"
 FOLDS, VISITS = "one folder per fold", "one folder per visit or side"
@@ -127,7 +127,7 @@ def images_alone(folder: Path) -> Sequence[Case]:
 
     None has a mask. Beside others that do are such folders, as the test images of challenges.
     """
-    if folder.name.lower() in PART_FOLDERS and not subfolders(folder):
+    if _OF_PART.fullmatch(folder.name) and not subfolders(folder):
         return pair_annotated(image_files(folder), {})
     image_folder = subfolder(folder, *IMAGE_FOLDERS)
     beside = [p for p in subfolders(folder) if p != image_folder and not shows_view(p)]
@@ -186,8 +186,8 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         return list(cases), "", {}
     kind = _common_kind(sorted(names))
     if kind == _PART:
-        inside = [case for case in annotated if folder_of(case)]
-        parts = {case.key: PART_FOLDERS[folder_of(case).lower()] for case in inside}
+        by_key = {case.key: _OF_PART.fullmatch(folder_of(case)) for case in annotated}
+        parts = {key: PARTS[found[1].lower()] for key, found in by_key.items() if found}
         return list(cases), "one folder per part", {"folders": parts}
     if kind == _CLASS:
         return _labeled(cases), "one folder per class", {}
@@ -238,7 +238,7 @@ def _look(names: Sequence[str], kind: str) -> str:
 
 def _kind(name: str) -> str:
     """Return what a folder looks like, by its name in lower case."""
-    if name in PART_FOLDERS:
+    if _OF_PART.fullmatch(name):
         return _PART
     word = re.sub("[ _-]+", "_", name)
     word = re.sub("^(no|non|not)_", "", word)
