@@ -55,7 +55,7 @@ _CUTS = [(*across, *down) for across in _ENDS for down in _ENDS if any(across + 
 _MIRRORED: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 _TURNS = [(transposed, axes) for transposed in (False, True) for axes in _MIRRORED]
 """Whether a picture is transposed, and which axes are mirrored then; the first changes nothing."""
-_SHARED = re.compile("(lesion|study|exam|accession|person|case|video|slide)[ _-]?(id|no|uid)?")
+_SHARED = re.compile("(lesion|study|exam|case|video|slide|eye)([ _-]?(instance_?)?(id|no|uid))?|id")
 _FOLDER = "near-duplicates"
 GIVEN = "given"
 

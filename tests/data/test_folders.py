@@ -730,7 +730,7 @@ def test_folders_of_the_same_images_are_refused(tmp_path, names):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("column", ["pid", "MRN", "Patienten-ID", "participant_id"])
+@pytest.mark.parametrize("column", ["pid", "MRN", "Patienten-ID", "participant_id", "PatID"])
 def test_a_column_of_patients_is_not_passed_over(tmp_path, column):
     make_folder_pairs(tmp_path, "a")
     write_rows(tmp_path / "manifest.csv", f"image,mask,{column}", "images/a.png,masks/a.png,1")
@@ -798,6 +798,16 @@ def test_check_names_a_column_of_a_table_that_says_what_belongs_together(tmp_pat
     make_folder_pairs(tmp_path, "a", "b", "c")
     path = write_rows(tmp_path / "meta.csv", f"image,{column}", "a,x", "b,x", "c,y")
     assert [p.message for p in problems(tmp_path, kind)] == [f"{path}: its column {column}"]
+
+
+@pytest.mark.parametrize("column", ["id", "eye_id", "lesion_id", "study_instance_uid"])
+@pytest.mark.parametrize("values", ["112", "123", "111"])
+def test_check_names_a_column_of_a_manifest_whose_values_recur(tmp_path, column, values):
+    make_folder_pairs(tmp_path, "a", "b", "c")
+    rows = [f"images/{n}.png,masks/{n}.png,{v}" for n, v in zip("abc", values, strict=True)]
+    path = write_rows(tmp_path / "manifest.csv", f"image,mask,{column}", *rows)
+    named = [f"{path}: its column {column}"] if values == "112" else []
+    assert [p.message for p in problems(tmp_path, "unused-patients")] == named
 
 
 def test_check_names_a_spreadsheet(tmp_path):

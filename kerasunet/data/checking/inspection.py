@@ -169,7 +169,7 @@ def _unused_columns(path: Path, data: DataSet, is_manifest: bool) -> Iterator[Pr
     parts = _COLUMNS_OF_PARTS if is_manifest else {"split", "fold", "partition", "exclude"}
     for column in sorted(parts & {*rows[0]} if not (is_manifest and "split" in rows[0]) else ()):
         yield Problem("unused-list", f"{path}: its column {column}", (str(path),))
-    if not is_manifest and "patient" not in groups_in_words(data.cases):
+    if "patient" not in groups_in_words(data.cases) and not (is_manifest and "group" in rows[0]):
         for column in columns_of_patients(rows):
             yield Problem("unused-patients", f"{path}: its column {column}", (str(path),))
 
