@@ -779,7 +779,7 @@ def test_folds_beside_other_folders_are_refused(tmp_path):
     [
         *("ImageSets/Segmentation/train.txt", "splits_final.json", "val_list.txt", "TestIDs.csv"),
         *("Fold_1.csv", "5-fold-cv.csv", "train_patients_fold0.txt", "split.yaml"),
-        *("dataset_0.json", "datalist.json"),
+        *("dataset_0.json", "datalist.json", "splits_0_bool.csv"),
     ],
 )
 def test_check_names_a_list_of_parts_that_is_not_used(tmp_path, name):
@@ -808,6 +808,17 @@ def test_check_names_a_column_of_a_manifest_whose_values_recur(tmp_path, column,
     path = write_rows(tmp_path / "manifest.csv", f"image,mask,{column}", *rows)
     named = [f"{path}: its column {column}"] if values == "112" else []
     assert [p.message for p in problems(tmp_path, "unused-patients")] == named
+
+
+@pytest.mark.parametrize("name", ["patients.txt", "info/patients.csv", "images/meta.tsv"])
+def test_check_names_a_table_of_patients_wherever_it_is(tmp_path, name):
+    make_folder_pairs(tmp_path, "a", "b", "c")
+    between = "," if name.endswith("csv") else "\t"
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    rows = [("file", "patient"), ("a", "1"), ("b", "1"), ("c", "2")]
+    (tmp_path / name).write_text("\n".join(between.join(row) for row in rows))
+    (problem,) = problems(tmp_path, "unused-patients")
+    assert problem.message == f"{tmp_path / name}: its column patient"
 
 
 def test_check_names_a_spreadsheet(tmp_path):

@@ -35,8 +35,9 @@ _WHITE, _ABOVE_SURROUNDINGS, _LEAST_PIXELS, _MOST_WHITE = 250, 150, 12, 0.01
 T = TypeVar("T")
 MASK_SIDE, _INVERTED, _FEWEST_EQUAL, _MOST_COVERED_TWICE = 64, 0.75, 3, 0.2
 _OF_PART = rf"{'|'.join(PARTS)}|split|k?fold|cv|dataset_?\d|data_?list"
-_OF_LIST = rf"({_OF_PART}|list|file|image|name|id|patient|case|data|set|final)s?"
+_OF_LIST = rf"({_OF_PART}|list|file|image|name|id|patient|case|data|set|final|bool)s?"
 _OF_PARTS = re.compile(rf"(?=.*({_OF_PART}))[\d_ .-]*({_OF_LIST}[\d_ .-]*)+\.(txt|csv|json|ya?ml)")
+_TABLES = (".csv", ".tsv", ".txt")
 _COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage", "exclude"}
 _THIN_LINE, _BLACK, _SOFT_EDGE, _FEW_LEVELS, _BRIGHT = 0.012, 8, 9, 16, 0.75
 
@@ -140,9 +141,8 @@ def _annotation_beside(case: UnannotatedCase) -> str:
 def _image_of(case: UnannotatedCase, keys: Collection[str]) -> str:
     """Name the image of which this may be a mask, going by its name."""
     match = re.match(r"(.+?)[ _-]+[A-Za-z]+\d*$", case.key)
-    if not match or match[1] not in keys:
-        return ""
-    return f"; if it is the mask of {match[1]}, give it a name like the others"
+    found = match[1] if match and match[1] in keys else ""
+    return found and f"; if it is the mask of {found}, give it a name like the others"
 
 
 def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
@@ -150,11 +150,11 @@ def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
     used = {getattr(getattr(case, "annotation", None), "path", None) for case in data.cases}
     used |= {getattr(case, "annotation_file", None) for case in data.cases}
     lists = partial(_lists_parts, names={file_stem(case.key) for case in data.cases})
-    for path in sorted(files_below(folder, lists)) if not data.citation else ():
-        if path not in used:
-            yield Problem("unused-list", str(path), (str(path),))
-    for path in (folder, *sorted(folder.glob("*"))) if not data.citation else ():
-        if path.suffix.lower() in (".csv", ".tsv") and path.is_file():
+    for path in sorted({*files_below(folder, lists)} - used) if not data.citation else ():
+        yield Problem("unused-list", str(path), (str(path),))
+    tables = files_below(folder, lambda path: path.suffix.lower() in (*_TABLES, *SHEETS))
+    for path in sorted({folder, *tables}) if not data.citation else ():
+        if path.suffix.lower() in _TABLES and path.is_file():
             yield from _unused_columns(path, data, path == folder or path.name.lower() in MANIFESTS)
         elif path.suffix.lower() in SHEETS:
             yield Problem("unused-list", f"{path}: a spreadsheet, which is not read", (str(path),))
