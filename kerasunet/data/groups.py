@@ -40,7 +40,6 @@ from kerasunet.data.identification import (
     coarse_details,
     thumbnail,
 )
-from kerasunet.data.layouts.manifests import PATIENT_COLUMN
 from kerasunet.files import expanded, raise_all, read_json, write_json
 
 _LEAST_COARSE, _LEAST_FINE = 0.5, 0.5
@@ -138,12 +137,12 @@ def match_groups(names: Iterable[str], pattern: str) -> list[str]:
     return ["-".join(filter(None, m.groups() or [m[0]])) if m else "" for m in found]
 
 
-def columns_of_patients(rows: Sequence[Mapping[str, str]]) -> list[str]:
+def columns_of_patients(rows: Sequence[Mapping[str, str]], patient: re.Pattern) -> list[str]:
     """Return the columns that name patients, or lesions, studies … of several rows each."""
     found = []
     for key in sorted(rows[0]):
         shared = 1 < len({row.get(key) for row in rows}) < len(rows)
-        if key == "group" or PATIENT_COLUMN.fullmatch(key) or (shared and _SHARED.fullmatch(key)):
+        if key == "group" or patient.fullmatch(key) or (shared and _SHARED.fullmatch(key)):
             found.append(key)
     return found
 

@@ -21,7 +21,7 @@ from kerasunet.data.groups import columns_of_patients
 from kerasunet.data.identification import thumbnail
 from kerasunet.data.layouts.contents import SHEETS, files_below, image_stem
 from kerasunet.data.layouts.folders import PARTS
-from kerasunet.data.layouts.manifests import MANIFESTS
+from kerasunet.data.layouts.manifests import MANIFESTS, PATIENT_COLUMN
 from kerasunet.data.layouts.objects import CaseOfObjects
 from kerasunet.data.layouts.tables import listed_names, read_rows
 from kerasunet.data.readers import count_frames, read_image
@@ -170,7 +170,7 @@ def _unused_columns(path: Path, data: DataSet, is_manifest: bool) -> Iterator[Pr
     for column in sorted(parts & {*rows[0]} if not (is_manifest and "split" in rows[0]) else ()):
         yield Problem("unused-list", f"{path}: its column {column}", (str(path),))
     if "patient" not in groups_in_words(data.cases) and not (is_manifest and "group" in rows[0]):
-        for column in columns_of_patients(rows):
+        for column in columns_of_patients(rows, PATIENT_COLUMN):
             yield Problem("unused-patients", f"{path}: its column {column}", (str(path),))
 
 
