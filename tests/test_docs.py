@@ -524,9 +524,13 @@ READ = {
         "data/test_masks.py",
         "test_nnunet_may_number_the_background_otherwise",
     ),
-    "DICOM files with the same `PatientID` in different groups": (
+    "DICOM files with the same `PatientID` or `StudyInstanceUID` in different groups": (
         "data/test_checking.py",
         "test_dicom_files_of_one_patient_in_several_groups_are_named",
+    ),
+    "few folders, taken for patients, with more than 20 images each": (
+        "data/test_folders.py",
+        "test_a_few_folders_of_many_images_may_be_no_patients",
     ),
     "label `ignore` in nnU-Net's `dataset.json`": (
         "data/test_masks.py",
@@ -779,9 +783,17 @@ READ = {
         PLACES,
         "test_nrrd_that_cannot_be_unpacked_says_why",
     ),
-    "labelme shape flagged `ignore`": (
+    "outlines that are all at the top left of ten images or more": (
+        DRAWN,
+        "test_outlines_that_are_all_at_the_top_left_are_named",
+    ),
+    "labelme shape flagged `ignore`, or with `holes`": (
         DRAWN,
         "test_labelme_shapes_that_are_flagged_to_be_ignored_are_left_out_and_named",
+    ),
+    "labelme image flagged `ignore`": (
+        DRAWN,
+        "test_labelme_images_that_are_flagged_to_be_ignored_are_left_out_and_named",
     ),
     "JPEG of 12 bits, lossless JPEG and JPEG-LS outside of DICOM": (
         "data/test_readers_damage.py",

@@ -54,6 +54,7 @@ _CUTS = [(*across, *down) for across in _ENDS for down in _ENDS if any(across + 
 _MIRRORED: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 _TURNS = [(transposed, axes) for transposed in (False, True) for axes in _MIRRORED]
 """Whether a picture is transposed, and which axes are mirrored then; the first changes nothing."""
+_SHARED = re.compile("(lesion|study|exam|case|video|slide|eye)([ _-]?(instance_?)?(id|no|uid))?|id")
 _FOLDER = "near-duplicates"
 GIVEN = "given"
 
@@ -134,6 +135,16 @@ def match_groups(names: Iterable[str], pattern: str) -> list[str]:
     """Return what the groups of a pattern match in each name, or else all of it; or nothing."""
     found = (re.search(pattern, name) for name in names)
     return ["-".join(filter(None, m.groups() or [m[0]])) if m else "" for m in found]
+
+
+def columns_of_patients(rows: Sequence[Mapping[str, str]], patient: re.Pattern) -> list[str]:
+    """Return the columns that name patients, or lesions, studies … of several rows each."""
+    found = []
+    for key in sorted(rows[0]):
+        shared = 1 < len({row.get(key) for row in rows}) < len(rows)
+        if key == "group" or patient.fullmatch(key) or (shared and _SHARED.fullmatch(key)):
+            found.append(key)
+    return found
 
 
 def _with_joined_near_duplicates(data: DataSet) -> DataSet:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from kerasunet.data import readers
 from kerasunet.data.cases import NEAR_DUPLICATES, Grouped
 
 _TERTILES = 3
@@ -26,6 +27,8 @@ _OF_VISIT = re.compile(
     r"[ _-]?\d+)",
     re.IGNORECASE,
 )
+_SIDE_FIRST = re.compile(r"^(l|r|left|right|od|os)[ _.-]+(?=.*\d)", re.IGNORECASE)
+_OF_EXAM = re.compile(r"(.*\d)[a-z]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -316,19 +319,49 @@ class GroupedKey(NamedTuple):
 
 
 def divided_patients(cases: Iterable[Grouped]) -> list[list[str]]:
-    """Return names of groups that differ only in a year, visit or side: `P1_2020` and `P1_2021`.
+    """Return names of groups that differ only in a year, visit or side: `P1_2020` and `P1_left`.
+
+    Or one has a letter more, as of a second examination: `P1` and `P1a`.
 
     Many numbers that look like years, such as `site1_1999` to `site1_2006`, are those of patients.
     """
     by_patient: dict[str, list[str]] = {}
     for name in sorted({case.group for case in cases if case.group != case.key}):
-        found = _OF_VISIT.fullmatch(name)
-        by_patient.setdefault((found[1] if found else name).casefold(), []).append(name)
+        one = _SIDE_FIRST.sub("", name)
+        found = _OF_VISIT.fullmatch(one) or _OF_EXAM.fullmatch(one)
+        patient = re.sub("[ _.-]+", "_", found[1] if found else one).casefold()
+        by_patient.setdefault(patient, []).append(name)
     return [
         alike
         for alike in by_patient.values()
         if len(alike) > 1 and sum(bool(_YEAR.fullmatch(n[-4:])) for n in alike) <= _MOST_YEARS
     ]
+
+
+def contradicted(cases: Iterable[Grouped]) -> list[tuple[str, tuple[str, ...]]]:
+    """Say where DICOM files contradict groups, with the files, one of each group or patient.
+
+    A PatientID or study that all files have says nothing: somebody has replaced it.
+    """
+    images = {case.image: case for case in cases if hasattr(case, "image")}
+    marks = {image: readers.patient_and_study(image) for image in images}
+    said: dict[tuple[str, ...], str] = {}
+    for number, what in enumerate(("PatientID or name", "StudyInstanceUID")):
+        of_group: dict[str, dict[str, str]] = defaultdict(dict)
+        of_patient: dict[str, dict[str, str]] = defaultdict(dict)
+        for image, case in images.items():
+            if mark := marks[image][number]:
+                of_patient[mark].setdefault(case.group, str(image))
+                if case.group != case.key and not number:
+                    of_group[case.group].setdefault(mark, str(image))
+        for files in of_patient.values() if len(of_patient) > 1 else ():
+            if len(files) > 1:
+                text = f"{' and '.join([*files.values()][:2])} have the same {what}"
+                said.setdefault((*files.values(),), text)
+        for group, files in of_group.items():
+            if len(files) > 1:
+                said[(*files.values(),)] = f"{group} has files of {len(files)} PatientIDs"
+    return [(text, files) for files, text in said.items()]
 
 
 def groups_in_words(cases: Iterable[Grouped | GroupedKey]) -> str:

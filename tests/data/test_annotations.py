@@ -695,6 +695,18 @@ def test_labelme_shapes_that_are_flagged_to_be_ignored_are_left_out_and_named(on
     assert "a.json: shape 2: is flagged to be ignored" in load(folder).remarks[0]
 
 
+@pytest.mark.parametrize("flag", ["ignore", "__ignore__"])
+def test_labelme_images_that_are_flagged_to_be_ignored_are_left_out_and_named(tmp_path, flag):
+    for name, ignored in (("a", False), ("b", True)):
+        scan(tmp_path / f"{name}.png")
+        flags = {flag: ignored, "dark": True}
+        content = labelme(outline(TRIANGLE), imagePath=f"{name}.png", flags=flags)
+        save(tmp_path / f"{name}.json", content)
+    data = load(tmp_path)
+    assert [case.key for case in data.cases] == ["a"] and not data.unannotated
+    assert [path.name for path in data.unread] == ["b.json", "b.png"]
+
+
 def test_coco_numbers_may_be_written_as_fractions(tmp_path):
     scan(tmp_path / "a.png")
     content = coco([picture(0, "a.png")], [drawn(0, [flat(TRIANGLE)])])
@@ -1024,3 +1036,30 @@ def test_shares_of_the_image_are_refused(tmp_path, one):
     assert "coordinates count pixels, not shares" in refusal(one(outline(shares)))
     (tmp_path / "a.json").unlink()
     assert "coordinates count pixels" in refusal(one_coco(tmp_path, drawn(1, [flat(shares)])))
+
+
+@pytest.mark.parametrize("program", ["labelme", "COCO"])
+@pytest.mark.parametrize(("times", "is_named"), [(2, True), (1, False)])
+@pytest.mark.parametrize("is_stated", [True, False])
+def test_outlines_that_are_all_at_the_top_left_are_named(
+    tmp_path, program, times, is_named, is_stated
+):
+    """Of images that were enlarged since."""
+    for number in range(10):
+        shape = (60 * times, 80 * times)
+        Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / f"{number}.png")
+        height, width = shape if is_stated else (None, None)
+        stated = {"imageHeight": height, "imageWidth": width, "imagePath": f"{number}.png"}
+        if program == "labelme":
+            save(tmp_path / f"{number}.json", labelme(outline(SQUARE), outline(ASIDE), **stated))
+    size = {"height": 60 * times, "width": 80 * times} if is_stated else {}
+    images = [{"id": n, "file_name": f"{n}.png"} | size for n in range(10)]
+    if program == "COCO":
+        drawings = [drawn(n, [flat(SQUARE), flat(ASIDE)], image=n) for n in range(10)]
+        save(tmp_path / "coco.json", coco(images, drawings))
+    named = [p.message for p in check(tmp_path).by_kind().get("doubtful-outlines", ())]
+    assert any("10 images have all outlines at the top left" in text for text in named) is is_named
+
+
+def test_a_shape_with_holes_of_its_own_is_refused(one):
+    assert "has holes, which are not read" in refusal(one(outline(SQUARE, holes=[INNER])))

@@ -380,6 +380,27 @@ def test_warnings_leave_the_exit_status_at_0_and_errors_make_it_1(call_cli, scan
     assert "error: files that cannot be read (1)\n  copy or export" in failed.stdout
 
 
+@pytest.mark.parametrize(("boxes", "is_named"), [(COUNT, True), (COUNT - 4, False)])
+def test_masks_that_are_upright_boxes_are_named(scans, boxes, is_named):
+    for number, path in enumerate(sorted((scans / "masks").glob("*.png"))[:boxes]):
+        mask = np.zeros((96, 96), bool)
+        mask[20 + number : 50 + number, 10 + number : 60] = True
+        write(path, mask)
+    named = check(scans).by_kind().get("doubtful-outlines", ())
+    assert any("masks are upright boxes" in problem.message for problem in named) is is_named
+
+
+def test_pictures_of_the_object_are_named_where_masks_are_cut_at_a_level(scans):
+    for path in (scans / "masks").glob("*.png"):
+        mask = pixels(path)
+        write(path, cv2.GaussianBlur(mask, (5, 5), 0))
+    assert not check(scans, mask_threshold=127).problems
+    noise = np.random.default_rng(0).integers(9, 256, mask.shape)
+    write(path, np.where(mask > 0, noise, 0).astype(np.uint8))
+    (problem,) = check(scans, mask_threshold=127).problems
+    assert problem.message.startswith(f"{path}: most of it is neither black nor white")
+
+
 def test_wrong_arguments_are_told_from_problems(call_cli, scans):
     assert call_cli("check").returncode == 2
     missing = call_cli("check", "nowhere")
@@ -477,6 +498,11 @@ SIDES = [f"case{n}_{side}" for n in range(1, 13) for side in ("left", "right")]
         ),
         (SIDES, r"^([a-z]+\d+)_", "12 patients, such as case10 (case10_left, case10_right), c"),
         ([f"{n:02d}{s}" for n in range(12) for s in "LR"], r"^(.*\d)[A-Za-z]$", "12 patients"),
+        (
+            [f"{20586908 + n}_{n // 3:02d}13a14b80a8591_MG_R" for n in range(COUNT)],
+            r"^\d+_(?=\d*[a-f])([0-9a-f]{8,})_",
+            "8 patients, such as 0013a14b80a8591 (20586908_00",
+        ),
     ],
 )
 def test_patients_are_proposed_and_the_pattern_takes_them(scans, names, pattern, words):
@@ -497,6 +523,7 @@ def test_patients_are_proposed_and_the_pattern_takes_them(scans, names, pattern,
         [f"{n:04d}" for n in range(COUNT)],
         [f"CHNCXR_{n:04d}_{n % 2}" for n in range(COUNT)],
         [f"scan_{n % 2}_{n}" for n in range(COUNT)],
+        [f"{n:04d}_202401{n // 3:02d}_MG" for n in range(COUNT)],
     ],
     ids=lambda names: names[0],
 )
@@ -508,7 +535,10 @@ def test_other_names_are_no_patients(scans, names):
 def test_the_command_proposes_counts_and_applies(scans, tmp_path, capsys):
     renamed(scans, PATIENTS)
     assert main(["check", str(scans)]) == 0
-    assert "note: file names that look like patients (1)" in capsys.readouterr().out
+    assert (
+        "note: names that look like patients, or were taken for patients (1)"
+        in capsys.readouterr().out
+    )
     table = tmp_path / "groups.csv"
     words = ["check", str(scans), "--group-pattern", "([A-Z]+)_", "--groups", str(table)]
     assert main(words) == 0
@@ -527,18 +557,34 @@ def test_a_mask_that_is_a_thin_closed_line_is_told(scans):
     assert "a line around an area" in found["outline"].message
 
 
-@pytest.mark.parametrize(("patients", "found"), [("AAB", 1), ("ABC", 0), ("AAA", 0), ("A ", 0)])
-def test_dicom_files_of_one_patient_in_several_groups_are_named(tmp_path, patients, found):
+@pytest.mark.parametrize("mark", ["PatientID", "PatientName", "StudyInstanceUID"])
+@pytest.mark.parametrize(("patients", "found"), [("112", 1), ("123", 0), ("111", 0), ("1 ", 0)])
+def test_dicom_files_of_one_patient_in_several_groups_are_named(tmp_path, patients, found, mark):
     """Where all have the same PatientID, somebody has replaced it; it is itself shown nowhere."""
     pytest.importorskip("pydicom")
     from helpers.dicom_files import dicom, save
 
     for number, patient in enumerate(patients):
         image = image_of(mask_of(number))
-        save(dicom(image, PatientID=f"X{patient}".strip("X ")), tmp_path / f"images/{number}.dcm")
+        marks = {mark: f"1.{patient}" if patient.isdigit() else ""}
+        save(dicom(image, **marks), tmp_path / f"images/{number}.dcm")
         write(tmp_path / f"masks/{number}.png", mask_of(number))
     told = check(tmp_path).by_kind().get("divided-patients", [])
     assert len(told) == found
     for problem in told:
         first, second = problem.files
-        assert problem.message == f"{first} and {second} have the same PatientID"
+        said = mark if "Study" in mark else "PatientID or name"
+        assert problem.message == f"{first} and {second} have the same {said}"
+
+
+def test_folders_with_dicom_files_of_several_patients_are_named(tmp_path):
+    pytest.importorskip("pydicom")
+    from helpers.dicom_files import dicom, save
+
+    for number, patient in enumerate("ABBCC"):
+        folder = tmp_path / ("P1" if number < 3 else "P2")
+        image = dicom(image_of(mask_of(number)), PatientID=patient)
+        save(image, folder / f"images/{number}.dcm")
+        write(folder / f"masks/{number}.png", mask_of(number))
+    (problem,) = check(tmp_path).by_kind()["divided-patients"]
+    assert problem.message == "P1 has files of 2 PatientIDs"

@@ -95,7 +95,7 @@ def test_unannotated_images_of_patients_parts_and_classes_are_counted_with_them(
     data = load(tmp_path)
     assert bare(data) == ["test/b", "train/b"]
     assert set(data.official["folders"].values()) == {"train", "test"}
-    for name in ("benign", "malignant"):
+    for name in ("benign", "malignant", "Viral Pneumonia", "Lung_Opacity"):
         side_by_side(tmp_path / "classes" / name)
     labeled = load(tmp_path / "classes").with_labels(["benign"])
     assert (len(labeled), bare(labeled)) == (3, ["benign/b"])
@@ -537,9 +537,12 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
     [
         (("001_L", "001_R"), ("002_L", "003_R")),
         (("P1_2020", "P1_2021"), ("P2", "P3_2020")),
+        (("P-0025", "P-0025a"), ("P-0026", "P-0027b")),
         (("P1", "P1-2021-03-05"), ("P2_2021-03-05", "P3")),
         (("sub-01_ses-01", "sub-01_ses-02"), ("sub-02_ses-01",)),
         (("7 pre", "7 post"), ("8 pre",)),
+        (("left_P1", "right_P1"), ("left_P2", "R_P3")),
+        (("Patient 1", "patient_1"), ("patient-2",)),
     ],
     ids=str,
 )
@@ -584,10 +587,17 @@ def test_folders_of_different_patients_are_not_named(tmp_path, names):
         (("cysts", "nodules", "masses", "abscesses"), "one folder per class"),
         (("batch1",), "folders that are no patients"),
         (("day1",), "folders that are no patients"),
+        (("yes", "no"), "one folder per class"),
+        (("BIRADS2", "BI-RADS 4a", "birads_5"), "one folder per class"),
+        (("grade1", "Grade II"), "one folder per class"),
+        (("notumor", "glioma"), "one folder per class"),
+        (("Atelectasis", "Cardiomegaly", "No Finding"), "one folder per class"),
         (("siteA", "siteB"), "folders that are no patients"),
         (("batch1", "batch2"), "folders that are no patients"),
         (("Philips", "GE"), "folders that are no patients"),
         (("training_set", "test_set"), "one folder per part"),
+        (("TrainDataset", "TestDataset"), "one folder per part"),
+        (("us_train", "us_val", "Test data"), "one folder per part"),
     ],
 )
 def test_folders_whose_names_are_those_of_no_patients(tmp_path, names, layout):
@@ -605,6 +615,15 @@ def groups(data: DataSet) -> dict[str, str]:
     return {case.key: case.group for case in data.cases}
 
 
+def test_a_few_folders_of_many_images_may_be_no_patients(tmp_path):
+    for folder, count in (("0", 30), ("1", 12)):
+        for number in range(count):
+            make_side_by_side(tmp_path / folder, f"a{number}", first=2 * number + int(folder))
+    assert "one folder per patient" in load(tmp_path).layout
+    (problem,) = problems(tmp_path, "patient-names")
+    assert problem.message.startswith("42 images are in 2 folders, taken for patients; if they are")
+
+
 SIDES_AND_VISITS = [("day1", "day2"), ("week2", "Baseline"), ("left", "right"), ("year_2019", "OD")]
 
 
@@ -618,12 +637,14 @@ def test_names_that_recur_in_folders_of_visits_or_sides_are_one_group(tmp_path, 
     assert len({*groups(data).values()}) == 4
 
 
-@pytest.mark.parametrize("names", SIDES_AND_VISITS)
+@pytest.mark.parametrize("names", [*SIDES_AND_VISITS, ("2019", "2020"), ("20200131", "2021-02-01")])
 def test_folders_of_visits_or_sides_that_share_no_name_are_groups(tmp_path, names):
     for index, name in enumerate(names):
         make_side_by_side(tmp_path / name, f"{index}a", f"{index}b", first=2 * index)
     data = load(tmp_path)
-    assert data.layout.startswith("one folder per patient, though named like visits or sides")
+    assert data.layout.startswith(
+        "one folder per patient, though named like visits, sides or years"
+    )
     assert groups(data) == {case.key: case.key.partition("/")[0] for case in data.cases}
 
 
@@ -709,7 +730,7 @@ def test_folders_of_the_same_images_are_refused(tmp_path, names):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("column", ["pid", "MRN", "Patienten-ID", "participant_id"])
+@pytest.mark.parametrize("column", ["pid", "MRN", "Patienten-ID", "participant_id", "PatID"])
 def test_a_column_of_patients_is_not_passed_over(tmp_path, column):
     make_folder_pairs(tmp_path, "a")
     write_rows(tmp_path / "manifest.csv", f"image,mask,{column}", "images/a.png,masks/a.png,1")
@@ -754,7 +775,12 @@ def test_folds_beside_other_folders_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["ImageSets/Segmentation/train.txt", "splits_final.json", "val_list.txt", "TestIDs.csv"]
+    "name",
+    [
+        *("ImageSets/Segmentation/train.txt", "splits_final.json", "val_list.txt", "TestIDs.csv"),
+        *("Fold_1.csv", "5-fold-cv.csv", "train_patients_fold0.txt", "split.yaml"),
+        *("dataset_0.json", "datalist.json", "splits_0_bool.csv"),
+    ],
 )
 def test_check_names_a_list_of_parts_that_is_not_used(tmp_path, name):
     make_folder_pairs(tmp_path, "a", "b")
@@ -764,10 +790,69 @@ def test_check_names_a_list_of_parts_that_is_not_used(tmp_path, name):
     assert problem.files == (str(tmp_path / name),) and problem.severity == "note"
 
 
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [("lesion_id", "unused-patients"), ("split", "unused-list"), ("exclude", "unused-list")],
+)
+def test_check_names_a_column_of_a_table_that_says_what_belongs_together(tmp_path, column, kind):
+    make_folder_pairs(tmp_path, "a", "b", "c")
+    path = write_rows(tmp_path / "meta.csv", f"image,{column}", "a,x", "b,x", "c,y")
+    assert [p.message for p in problems(tmp_path, kind)] == [f"{path}: its column {column}"]
+
+
+@pytest.mark.parametrize("column", ["id", "eye_id", "lesion_id", "study_instance_uid"])
+@pytest.mark.parametrize("values", ["112", "123", "111"])
+def test_check_names_a_column_of_a_manifest_whose_values_recur(tmp_path, column, values):
+    make_folder_pairs(tmp_path, "a", "b", "c")
+    rows = [f"images/{n}.png,masks/{n}.png,{v}" for n, v in zip("abc", values, strict=True)]
+    path = write_rows(tmp_path / "manifest.csv", f"image,mask,{column}", *rows)
+    named = [f"{path}: its column {column}"] if values == "112" else []
+    assert [p.message for p in problems(tmp_path, "unused-patients")] == named
+
+
+@pytest.mark.parametrize("name", ["patients.txt", "info/patients.csv", "images/meta.tsv"])
+def test_check_names_a_table_of_patients_wherever_it_is(tmp_path, name):
+    make_folder_pairs(tmp_path, "a", "b", "c")
+    between = "," if name.endswith("csv") else "\t"
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    rows = [("file", "patient"), ("a", "1"), ("b", "1"), ("c", "2")]
+    (tmp_path / name).write_text("\n".join(between.join(row) for row in rows))
+    (problem,) = problems(tmp_path, "unused-patients")
+    assert problem.message == f"{tmp_path / name}: its column patient"
+
+
+def test_check_names_a_spreadsheet(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b", "c")
+    path = tmp_path / "patients.xlsx"
+    path.write_bytes(b"PK")
+    (problem,) = problems(tmp_path, "unused-list")
+    assert problem.message == f"{path}: a spreadsheet, which is not read"
+    assert not load(tmp_path).unread
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_named"),
+    [
+        ("trainCT_COVID.txt", "images/a.png\nb.png\n", True),
+        ("holdout.txt", "c", True),
+        ("US_test.csv", "image,score\nc.png,1\n", True),
+        ("names.txt", "a\nb\nc\n", False),
+        ("notes.txt", "a nice day\nc, too\nfor b\n", False),
+        ("scores.csv", "image,score\nc.png,1\n", False),
+    ],
+)
+def test_check_names_a_list_of_some_images(tmp_path, name, text, is_named):
+    make_folder_pairs(tmp_path, "a", "b", "c")
+    (tmp_path / name).write_text(text)
+    assert [problem.message for problem in problems(tmp_path, "unused-list")] == (
+        [str(tmp_path / name)] if is_named else []
+    )
+
+
 def test_check_names_a_table_of_patients_that_is_not_used(tmp_path):
     make_folder_pairs(tmp_path, "a", "b")
     path = write_rows(tmp_path / "metadata.csv", "file,Patient_ID,age", "a.png,1,50", "b.png,1,50")
-    write_rows(tmp_path / "other.csv", "file,age", "a.png,50")
+    write_rows(tmp_path / "other.csv", "file,age,lesion_id", "a.png,50,1", "b.png,60,2")
     groups = write_rows(tmp_path / "groups.csv", "key,group", "a,1", "b,1")
     other, problem = problems(tmp_path, "unused-patients")
     assert other.message == f"{groups}: its column group"
@@ -1205,8 +1290,10 @@ ROWS = {
     "several versions of an image by Roboflow (`x_png.rf.….jpg`)": (
         test_versions_that_roboflow_made_of_an_image_stay_together
     ),
-    "lists of parts (`ImageSets/`, `splits_final.json`, `train_list.txt`), a column `fold` or "
-    "`set` of a manifest": test_check_names_a_list_of_parts_that_is_not_used,
+    "lists of parts (`ImageSets/`, `splits_final.json`, `train_list.txt`), a text that lists some "
+    "of the images, a column `fold` or `set` of a manifest": (
+        test_check_names_a_list_of_parts_that_is_not_used
+    ),
     "a mask file of several images, or equal masks of three images or more": (
         test_check_names_equal_masks_of_different_images
     ),
@@ -1216,7 +1303,7 @@ ROWS = {
     "folders of several kinds, such as `cyst/` and `P7/`": (
         test_folders_of_several_kinds_are_refused_by_kind
     ),
-    "folders such as `001_L/` and `001_R/`, or `P1_2020/` and `P1_2021/`": (
+    "folders such as `001_L/` and `001_R/`, `P1/` and `P1a/`, or `P1_2020/` and `P1_2021/`": (
         test_groups_of_one_patient_but_for_a_year_visit_or_side_are_named
     ),
     "`train/` and `train_masks/`, `val/` and `valannot/`, `test-image/` and `test-mask/`; ISIC's "
@@ -1228,9 +1315,8 @@ ROWS = {
     ),
     "MVTec: `ground_truth/KIND/x_mask.png` of `test/KIND/x.png`": test_mvtec,
     "other image folders": test_other_names_of_the_image_folder,
-    "tables with a column of patients or groups, other than manifests": (
-        test_check_names_a_table_of_patients_that_is_not_used
-    ),
+    "tables with a column of patients or groups, of lesions or studies that recur, or of parts, "
+    "other than manifests": (test_check_names_a_table_of_patients_that_is_not_used),
     "nnU-Net": test_nnunet,
     "nnU-Net's test images": test_nnunet_test_images_are_unannotated_or_the_test_part,
     "nnU-Net's other channels": test_nnunet_with_a_second_channel_is_refused,

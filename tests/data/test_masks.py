@@ -447,6 +447,7 @@ TABLES = {
     "heart:0,255,0::\n",
     "label_colors.txt": "0 0 0 background\n255 0 0 lung\n0 255 0 heart\n",
     "class_names.txt": "_background_\nlung\nheart\n",
+    "label_names.txt": "_background_\nlung\nheart\n",
     "_classes.csv": "Pixel Value, Class\n0, background\n1, lung\n2, heart\n",
     "dataset.json": json.dumps({"labels": {"background": 0, "lung": 1, "heart": 2}}),
     "obj_class_to_machine_color.json": json.dumps({"lung": [1, 1, 1], "heart": [2, 2, 2]}),

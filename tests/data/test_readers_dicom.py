@@ -287,6 +287,16 @@ def test_jpeg_2000(save):
     np.testing.assert_allclose(read(save(ds)), DEEP / 4095 * 255, atol=1e-3)
 
 
+def test_an_overlay_within_jpeg_2000_is_refused(save):
+    """Of the bits above those stored, one is set in some pixels, as in old files."""
+    pixels = DEEP.copy()
+    pixels[3:9, 3:9] |= 0x8000
+    ds = compressed(dataset(DEEP, bits=16), JPEG2000Lossless, jpeg_2000(pixels))
+    ds.BitsStored, ds.HighBit = 12, 11
+    with pytest.raises(ValueError, match="an overlay above the 12 bits that its header states"):
+        read_image(save(ds))
+
+
 def lossless_jpeg(rows, columns):
     """A stream of 22×30 pixels of value 200: 72 above mid-gray, then no difference to the left."""
     huffman = b"\xff\xc4\x00\x15\x00\x01\x01" + bytes(14) + b"\x00\x07"

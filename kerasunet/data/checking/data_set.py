@@ -14,12 +14,11 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from kerasunet.data import readers
-from kerasunet.data.cases import Case, DataSet, file_stem
+from kerasunet.data.cases import DataSet, file_stem
 from kerasunet.data.checking.inspection import (
     MASK_SIDE,
     Inspection,
@@ -43,26 +42,23 @@ from kerasunet.data.groups import (
 from kerasunet.data.layouts.contents import files_below, image_stem
 from kerasunet.data.layouts.folders import PATIENTS
 from kerasunet.data.loading import doubtful_outlines, load, mixed_codes
-from kerasunet.data.splits import divided_patients, groups_in_words
+from kerasunet.data.splits import contradicted, divided_patients, groups_in_words
 from kerasunet.files import FileWarning, collect_problems, expanded
 from kerasunet.objects import ObjectChoice, objects_of
 
-_SEPARATOR = r"[ _.\-]"
-_MOST_PARTS = 4
+_SEPARATOR, _ANYTHING = r"[ _.\-]", r"[^ _.\-]+"
 _FEWEST, _MOST_IMAGES, _LARGEST_SHARE = 3, 20, 1 / 3
-_EXAMPLES, _NAMES = 3, 2
+_MOST_PARTS, _EXAMPLES, _NAMES = 4, 3, 2
 _PLAIN = (r"\d+", "[A-Z]+", "[a-z]+", r"[A-Z]+\d+", r"[a-z]+\d+", "[A-Za-z]+", r"[A-Za-z]+\d+")
-_ANYTHING = r"[^ _.\-]+"
-_SIDE = r"^(.*\d)[A-Za-z]$"
+_SIDE, _HASHED = r"^(.*\d)[A-Za-z]$", r"^\d+_(?=\d*[a-f])([0-9a-f]{8,})_"
 _NO_PATIENTS = {
     *("benign", "malignant", "normal", "abnormal", "healthy", "tumor", "tumour", "lesion", "cyst"),
     *("left", "right", "train", "val", "test", "positive", "negative", "male", "female"),
 }
-_FEW_OBJECTS = 20
-_DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
+_FEW_OBJECTS, _FEW_MASKS, _FEW_FOLDERS, _NEARLY_ALL = 20, 10, 10, 0.9
+_LEAST_SIDE, _CORNER, _QUARTER = 4, MASK_SIDE * 2 // 3, MASK_SIDE // 2 + 2
+_DEVIATIONS, _LEAST_DEVIATION, _CONTRADICTION, _SAME = 5.0, 0.2, 0.5, 0.7
 _MOST_FOR_CROPS = 500  # With more images, the search takes seconds.
-_CONTRADICTION = 0.5
-_SAME = 0.7
 
 
 def check(
@@ -102,13 +98,8 @@ def check(
         # The report names the outlines that `load` warns of.
         warnings.filterwarnings("ignore", category=FileWarning, module=re.escape(__name__))
         try:
-            data = load(
-                source,
-                manual_dir,
-                objects=objects,
-                mask_threshold=mask_threshold,
-                overlapping=overlapping,
-            )
+            chosen: dict[str, Any] = {"objects": objects, "mask_threshold": mask_threshold}
+            data = load(source, manual_dir, **chosen, overlapping=overlapping)
         except ValueError as error:
             path = expanded(source if manual_dir is None else manual_dir)
             if not path.exists():
@@ -116,11 +107,7 @@ def check(
             # If the problems left no case, that there is none adds nothing.
             message = "\n".join(found) if found else str(error)
             unread = [file for file in files_below(path) if not image_stem(file.name)]
-            problems = [
-                *pairing_problems(message),
-                *unreadable_files(path),
-                *unread_files(unread),
-            ]
+            problems = [*pairing_problems(message), *unreadable_files(path), *unread_files(unread)]
             return Report(source, None, tuple(problems))
     known = [*pairing_problems("\n".join(found)), *unused_lists(expanded(source), data)]
     reported = {file for problem in known for file in problem.files}
@@ -138,10 +125,9 @@ def _check_cases(source: str, data: DataSet, known: list[Problem]) -> Report:
     problems = known + [problem for found in inspections for problem in found.problems]
     problems += [Problem("left-out", remark) for remark in data.remarks]
     problems += [Problem("doubtful-outlines", text) for text in doubtful_outlines(data.cases)]
-    problems += without_objects(inspections)
-    problems += absent_objects(inspections)
-    problems += different_codes(inspections)
-    problems += [*unusual_shares(inspections), *shared_masks(inspections)]
+    problems += [*without_objects(inspections), *absent_objects(inspections)]
+    problems += [*different_codes(inspections), *unusual_shares(inspections)]
+    problems += [*shared_masks(inspections), *doubtful_places(inspections)]
     problems += divided_duplicates(inspections, pairs, groups)
     problems += contradictions(inspections, pairs)
     order = list(KINDS)
@@ -178,8 +164,7 @@ class Proposal(NamedTuple):
 
 def unnamed_patients(data: DataSet) -> Iterator[Problem]:
     """Yield that file names suggest patients, or names of folders fewer, with examples."""
-    proposal = proposal_for(data)
-    if proposal is not None:
+    if (proposal := proposal_for(data)) is not None:
         yield Problem("patient-names", str(proposal))
     alike = divided_patients(data.cases)
     for names in alike:
@@ -189,20 +174,12 @@ def unnamed_patients(data: DataSet) -> Iterator[Problem]:
         text = f"its folders look like several of each patient, such as {folders.examples}"
         yield Problem("patient-names", f"{text}; if they are, put them into one")
     with suppress(ImportError):
-        yield from _divided_patients(data)
-
-
-def _divided_patients(data: DataSet) -> Iterator[Problem]:
-    """Yield DICOM files of one PatientID in several groups, unless all files have the same."""
-    found: dict[str, dict[str, str]] = {}
-    images = {case.image: case.group for case in data.cases if hasattr(case, "image")}
-    for image, its_group in images.items() if not data.citation else ():
-        if patient := readers.patient_of(image):
-            found.setdefault(patient, {}).setdefault(its_group, str(image))
-    for files in found.values() if len(found) > 1 else ():
-        if len(files) > 1:
-            text = f"{' and '.join([*files.values()][:2])} have the same PatientID"
-            yield Problem("divided-patients", text, tuple(files.values()))
+        for text, files in contradicted(data.cases) if not data.citation else ():
+            yield Problem("divided-patients", text, files)
+    images = {getattr(case, "image", case.key): case.group for case in data.cases}
+    if PATIENTS in data.layout and len(images) / _MOST_IMAGES > len(named) < _FEW_FOLDERS:
+        text = f"{len(images):,} images are in {len(named)} folders, taken for patients; if they"
+        yield Problem("patient-names", f"{text} are none, such as {named[0]}, use a manifest.csv")
 
 
 def proposal_for(data: DataSet) -> Proposal | None:
@@ -224,8 +201,9 @@ def propose_pattern(names: Sequence[str]) -> Proposal | None:
     """Propose a pattern if all names look like a patient and a number, side or view.
 
     Names begin with the patient, and a separator or, after digits, a single letter follows:
-    `ABCD_001`, `case12_left`, `007R`. There are at least three patients, one of them with several
-    images; none has more than a third of the images, and on average they have at most twenty.
+    `ABCD_001`, `case12_left`, `007R`. Or a digest follows a number, as in INbreast. There are at
+    least three patients, one of them with several images; none has more than a third of the images,
+    and on average they have at most twenty.
 
     Args:
         names: File names without suffix.
@@ -253,7 +231,7 @@ def _are_patients(groups: Sequence[str]) -> bool:
 
 
 def _patterns(names: Sequence[str]) -> Iterator[str]:
-    """Yield a pattern for the first part of all names, then for the first two …; one for a side."""
+    """Yield patterns for the first part of all names, the first two …, a side, INbreast's names."""
     parts = [re.split(_SEPARATOR, name) for name in names]
     separators = [re.findall(_SEPARATOR, name) for name in names]
     text = ""
@@ -262,7 +240,7 @@ def _patterns(names: Sequence[str]) -> Iterator[str]:
         after = _described({found[index] for found in separators}, _SEPARATOR)
         yield f"^({text}){after}"
         text += after
-    yield _SIDE
+    yield from (_SIDE, _HASHED)
 
 
 def _described(words: set[str], otherwise: str) -> str:
@@ -277,10 +255,9 @@ def _described(words: set[str], otherwise: str) -> str:
 def without_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
     """Yield that no mask at all has an object, though the files are not black."""
     shares = [inspection.share for inspection in inspections if inspection.share is not None]
-    if shares and not any(shares):
-        misread = misread_masks([i.case for i in inspections if i.share is not None])
-        if misread:
-            yield Problem("coding", misread)
+    read = [inspection.case for inspection in inspections if inspection.share is not None]
+    if shares and not any(shares) and (misread := misread_masks(read)):
+        yield Problem("coding", misread)
 
 
 def absent_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
@@ -334,6 +311,34 @@ def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:
         yield Problem("unusual-share", text, (location,), keys=(seen[index].case.key,))
 
 
+def doubtful_places(inspections: Sequence[Inspection]) -> Iterator[Problem]:
+    """Yield that nearly all masks are boxes, or that outlines may be of smaller images."""
+    files: list[np.ndarray] = []
+    reach: list[bool] = []
+    for one in inspections:
+        outlines = getattr(getattr(one.case, "annotation", None), "outlines", None)
+        if one.mask is not None and one.share:
+            mask = np.unpackbits(one.mask).reshape(MASK_SIDE, MASK_SIDE)
+            if outlines is None:
+                files.append(mask)
+            else:
+                side = _CORNER if outlines.size is None else _QUARTER
+                reach.append(bool(mask[side:].any() or mask[:, side:].any()))
+    boxes = sum(map(_is_box, files))
+    if boxes >= max(_FEW_MASKS, _NEARLY_ALL * len(files)):
+        text = f"{boxes:,} of {len(files):,} masks are upright boxes, and a network learns boxes"
+        yield Problem("doubtful-outlines", text)
+    if len(reach) >= _FEW_MASKS and not any(reach):
+        text = f"{len(reach):,} images have all outlines at the top left; they may have been"
+        yield Problem("doubtful-outlines", f"{text} enlarged")
+
+
+def _is_box(mask: np.ndarray) -> bool:
+    rows, columns = mask.any(axis=1), mask.any(axis=0)
+    height, width = int(rows.sum()), int(columns.sum())
+    return min(height, width) >= _LEAST_SIDE and int(mask.sum()) == height * width
+
+
 def near_duplicates(inspections: Sequence[Inspection]) -> list[NearDuplicates]:
     """Find near-duplicates among all cases with a readable image, by index of the inspections."""
     pictures = {i: one.thumbnail for i, one in enumerate(inspections) if one.thumbnail is not None}
@@ -370,7 +375,8 @@ def contradictions(
     """
     for pair in [pair for pair in pairs if pair.correlation >= _SAME]:
         one, other = inspections[pair.first], inspections[pair.second]
-        if _in_one_file(one.case, other.case):
+        image = getattr(one.case, "image", None)
+        if image is not None and image == getattr(other.case, "image", None):
             continue
         locations, keys = (one.location, other.location), (one.case.key, other.case.key)
         names = f"{one.location} and {other.location} (correlation {pair.correlation:.2f})"
@@ -381,11 +387,6 @@ def contradictions(
         if overlap < _CONTRADICTION:
             text = f"{names}: their masks overlap with an IoU of only {overlap:.2f}"
             yield Problem("mask-conflict", text, locations, keys=keys)
-
-
-def _in_one_file(one: Case, other: Case) -> bool:
-    image = getattr(one, "image", None)
-    return image is not None and image == getattr(other, "image", None)
 
 
 def _iou(one: np.ndarray | None, other: np.ndarray | None, turn: int) -> float:

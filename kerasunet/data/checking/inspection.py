@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,34 +14,32 @@ import cv2
 import numpy as np
 
 from kerasunet.data import readers
-from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, UnannotatedCase
+from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, UnannotatedCase, file_stem
 from kerasunet.data.checking.report import Problem, first_names
 from kerasunet.data.decoding import resize_mask, to_gray
+from kerasunet.data.groups import columns_of_patients
 from kerasunet.data.identification import thumbnail
-from kerasunet.data.layouts.contents import files_below, image_stem
+from kerasunet.data.layouts.contents import SHEETS, files_below, image_stem
 from kerasunet.data.layouts.folders import PARTS
 from kerasunet.data.layouts.manifests import MANIFESTS, PATIENT_COLUMN
 from kerasunet.data.layouts.objects import CaseOfObjects
-from kerasunet.data.layouts.tables import read_rows
+from kerasunet.data.layouts.tables import listed_names, read_rows
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import suffix_of
 from kerasunet.objects import objects_of
 
-_THREADS = 4
-_COLORED, _GRAY = 64, 12
-_MOST_COLOR, _MOST_TINGED = 0.05, 0.1
-_WHITE, _ABOVE_SURROUNDINGS = 250, 150
+_THREADS, _COLORED, _GRAY, _MOST_COLOR, _MOST_TINGED = 4, 64, 12, 0.05, 0.1
 _THIN = np.ones((5, 5), np.uint8)
-_LEAST_PIXELS, _MOST_WHITE = 12, 0.01
+_WHITE, _ABOVE_SURROUNDINGS, _LEAST_PIXELS, _MOST_WHITE = 250, 150, 12, 0.01
 T = TypeVar("T")
-MASK_SIDE = 64
-_INVERTED = 0.75
-_OF_PART = rf"({'|'.join(PARTS)}|split|fold)s?\d*([_-]?(list|files|images|names|ids?))?"
-_OF_PARTS = re.compile(rf"trainval|splits?_final|{_OF_PART}")
-_COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage"}
-_THIN_LINE = 0.012  # Of the longer side.
-_FEWEST_EQUAL, _MOST_COVERED_TWICE = 3, 0.2
+MASK_SIDE, _INVERTED, _FEWEST_EQUAL, _MOST_COVERED_TWICE = 64, 0.75, 3, 0.2
+_OF_PART = rf"{'|'.join(PARTS)}|split|k?fold|cv|dataset_?\d|data_?list"
+_OF_LIST = rf"({_OF_PART}|list|file|image|name|id|patient|case|data|set|final|bool)s?"
+_OF_PARTS = re.compile(rf"(?=.*({_OF_PART}))[\d_ .-]*({_OF_LIST}[\d_ .-]*)+\.(txt|csv|json|ya?ml)")
+_TABLES = (".csv", ".tsv", ".txt")
+_COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage", "exclude"}
+_THIN_LINE, _BLACK, _SOFT_EDGE, _FEW_LEVELS, _BRIGHT = 0.012, 8, 9, 16, 0.75
 
 
 @dataclass(frozen=True)
@@ -85,15 +83,9 @@ def inspect(case: Case) -> Inspection:
     present = [bool(plane.any()) for plane in objects.planes(mask)] if objects.several else []
     mask = mask > 0
     problems += _mask_problems(case, mask)
-    packed = np.packbits(resize_mask(mask, (MASK_SIDE, MASK_SIDE)))
+    packed, share = np.packbits(resize_mask(mask, (MASK_SIDE, MASK_SIDE))), float(mask.mean())
     return Inspection(
-        case,
-        tuple(problems),
-        thumbnail(image),
-        mask=packed,
-        share=float(mask.mean()),
-        codes=codes,
-        present=tuple(present),
+        case, tuple(problems), thumbnail(image), packed, share, codes=codes, present=tuple(present)
     )
 
 
@@ -127,8 +119,7 @@ def unread_files(files: Sequence[Path]) -> Iterator[Problem]:
     for path in files:
         kinds.setdefault((path.parent, suffix_of(path)), []).append(path)
     for (folder, suffix), paths in kinds.items():
-        names = [path.name for path in paths]
-        text = f"{folder}/: {len(paths):,} {suffix}, {first_names(names)}"
+        text = f"{folder}/: {len(paths):,} {suffix}, {first_names([p.name for p in paths])}"
         yield Problem("unread", text, tuple(map(str, paths)))
 
 
@@ -150,41 +141,45 @@ def _annotation_beside(case: UnannotatedCase) -> str:
 def _image_of(case: UnannotatedCase, keys: Collection[str]) -> str:
     """Name the image of which this may be a mask, going by its name."""
     match = re.match(r"(.+?)[ _-]+[A-Za-z]+\d*$", case.key)
-    if not match or match[1] not in keys:
-        return ""
-    return f"; if it is the mask of {match[1]}, give it a name like the others"
+    found = match[1] if match and match[1] in keys else ""
+    return found and f"; if it is the mask of {found}, give it a name like the others"
 
 
 def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
     """Yield the lists of parts below a folder, as Pascal VOC, nnU-Net and others keep them."""
     used = {getattr(getattr(case, "annotation", None), "path", None) for case in data.cases}
     used |= {getattr(case, "annotation_file", None) for case in data.cases}
-    for path in sorted(files_below(folder, _lists_parts)) if not data.citation else ():
-        if path not in used:
-            yield Problem("unused-list", str(path), (str(path),))
-    for path in (folder, *sorted(folder.glob("*"))) if not data.citation else ():
-        if path.suffix.lower() in (".csv", ".tsv") and path.is_file():
+    lists = partial(_lists_parts, names={file_stem(case.key) for case in data.cases})
+    for path in sorted({*files_below(folder, lists)} - used) if not data.citation else ():
+        yield Problem("unused-list", str(path), (str(path),))
+    tables = files_below(folder, lambda path: path.suffix.lower() in (*_TABLES, *SHEETS))
+    for path in sorted({folder, *tables}) if not data.citation else ():
+        if path.suffix.lower() in _TABLES and path.is_file():
             yield from _unused_columns(path, data, path == folder or path.name.lower() in MANIFESTS)
+        elif path.suffix.lower() in SHEETS:
+            yield Problem("unused-list", f"{path}: a spreadsheet, which is not read", (str(path),))
 
 
 def _unused_columns(path: Path, data: DataSet, is_manifest: bool) -> Iterator[Problem]:
     """Yield columns of a table that name parts, or patients where nothing else does."""
     try:
-        columns = {column for _, row in read_rows(path)[:1] for column in row}
+        rows = [row for _, row in read_rows(path)] or [{}]
     except (OSError, ValueError):  # A table of something else.
         return
-    if is_manifest:
-        for column in sorted(columns & _COLUMNS_OF_PARTS if "split" not in columns else ()):
-            yield Problem("unused-list", f"{path}: its column {column}", (str(path),))
-    elif "patient" not in groups_in_words(data.cases):
-        for column in sorted(c for c in columns if c == "group" or PATIENT_COLUMN.fullmatch(c)):
+    parts = _COLUMNS_OF_PARTS if is_manifest else {"split", "fold", "partition", "exclude"}
+    for column in sorted(parts & {*rows[0]} if not (is_manifest and "split" in rows[0]) else ()):
+        yield Problem("unused-list", f"{path}: its column {column}", (str(path),))
+    if "patient" not in groups_in_words(data.cases) and not (is_manifest and "group" in rows[0]):
+        for column in columns_of_patients(rows, PATIENT_COLUMN):
             yield Problem("unused-patients", f"{path}: its column {column}", (str(path),))
 
 
-def _lists_parts(path: Path) -> bool:
-    """Return whether a file's name says that it divides images into parts or folds."""
-    is_text = path.suffix.lower() in (".txt", ".csv", ".json")
-    return is_text and _OF_PARTS.fullmatch(path.stem.lower()) is not None
+def _lists_parts(path: Path, names: Set[str]) -> bool:
+    """Return whether a file divides images into parts or folds, or names some of the images."""
+    name = path.name.lower()
+    listed = listed_names(path) if re.search(rf"\.txt$|({_OF_PART}).*\.csv$", name) else set()
+    some = bool(listed & names) and len(listed - names) <= 1 and not names <= listed
+    return some or _OF_PARTS.fullmatch(name) is not None
 
 
 def shared_masks(inspections: Sequence[Inspection]) -> Iterator[Problem]:
@@ -294,9 +289,19 @@ def _read_mask(
         return None, ""
     decode = partial(case.coding.decode, values, str(path))
     mask = _attempt(case, path, kind="not-binary", problems=problems, call=decode)
+    if case.coding.above and _is_picture(values.brightness()):
+        text = f"{path}: most of it is neither black nor white, as in a picture of the object"
+        problems.append(Problem("doubtful-outlines", text, (str(path),), keys=(case.key,)))
     if mask is None or not mask.any() or not case.coding.is_plain:
         return mask, ""
     return mask, values.name_of(mask)
+
+
+def _is_picture(levels: np.ndarray) -> bool:
+    """Return whether the inside of what is not black has many levels, far below the brightest."""
+    whole = cv2.morphologyEx((levels > _BLACK).astype(np.uint8), cv2.MORPH_CLOSE, _THIN)
+    seen = levels[cv2.erode(whole, np.ones((_SOFT_EDGE, _SOFT_EDGE), np.uint8)) > 0]
+    return len(np.unique(seen)) > _FEW_LEVELS and np.median(seen) < _BRIGHT * levels.max()
 
 
 def _read_annotated(case: AnnotatedCase, problems: list[Problem]):
@@ -330,9 +335,8 @@ def _image_problems(case: Case, image: np.ndarray) -> Iterator[Problem]:
 def _mask_problems(case: Case, mask: np.ndarray) -> Iterator[Problem]:
     location = location_of(case)
     if mask.all():
-        yield Problem(
-            "full-mask", f"{location}: every pixel is object", (location,), keys=(case.key,)
-        )
+        text = f"{location}: every pixel is object"
+        yield Problem("full-mask", text, (location,), keys=(case.key,))
     elif _edge(mask).mean() > _INVERTED:
         text = f"{location}: {_edge(mask).mean():.0%} of the pixels at the edge are object"
         yield Problem("inverted-mask", text, (location,), keys=(case.key,))

@@ -77,7 +77,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "doubtful-outlines": Kind(
         "warning",
-        "outlines that may mean something else than what is drawn",
+        "masks and outlines that may mean something else than what is read",
         "look at them; if they are right as they are, nothing has to be done",
     ),
     "coding": Kind(
@@ -157,7 +157,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "unused-list": Kind(
         "note",
-        "lists of parts or folds that are not used",
+        "lists of parts or folds that are not used, and spreadsheets",
         "to use them, write them as the column split of a manifest.csv, or sort the files into "
         "folders train/, val/ and test/",
     ),
@@ -169,9 +169,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "divided-patients": Kind(
         "warning",
-        "images of one patient in several groups",
-        "put their folders into one, or write the columns key and group to a table and give "
-        "--groups, so that no patient is in two parts of a split",
+        "images of one patient in several groups, or of several in one",
+        "put the folders of a patient into one, or write the columns key and group to a table and "
+        "give --groups, so that no patient is in two parts of a split",
     ),
     "shared-mask": Kind(
         "warning",
@@ -186,7 +186,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "patient-names": Kind(
         "note",
-        "file names that look like patients",
+        "names that look like patients, or were taken for patients",
         "give the pattern to check, finetune, study and evaluate, so that no patient is in two "
         "parts of a split",
     ),

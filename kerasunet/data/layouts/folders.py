@@ -35,21 +35,22 @@ PARTS = {
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-PART_FOLDERS = {f"{n}{end}": PARTS[n] for n in PARTS for end in ("", "set", "_set", "-set")}
+_OF_PART = re.compile(rf"(?i)(?:.+[ _-])?({'|'.join(PARTS)})([ _-]?(set|data|dataset|split))?")
 PATIENTS = "one folder per patient"
-_LIKE_VISITS = f"{PATIENTS}, though named like visits or sides"
+_LIKE_VISITS = f"{PATIENTS}, though named like visits, sides or years"
 FOLDS, VISITS = "one folder per fold", "one folder per visit or side"
 OTHER_FOLDERS = "folders that are no patients"
 _FOLD = re.compile(r"(?:fold|split|cv)[ _-]?(\d+)", re.IGNORECASE)
-_CLASSES = {
-    *("benign", "malignant", "normal", "abnormal", "healthy", "sick", "diseased", "control"),
-    *("positive", "negative", "male", "female", "cancer", "tumor", "tumour", "lesion", "mass"),
-    *("cyst", "nodule", "polyp", "adenoma", "fibroadenoma", "papilloma", "hematoma"),
-    *("carcinoma", "adenocarcinoma", "melanoma", "nevus", "lymphoma", "sarcoma", "metastasis"),
-    *("metastases", "glioma", "meningioma", "pituitary", "hemangioma", "lipoma", "abscess"),
-    *("calcification", "microcalcification", "covid", "covid_19", "covid19", "pneumonia"),
-    *("tuberculosis", "bacterial", "viral", "effusion", "glaucoma"),
-}
+_CLASS_NAMES = re.compile(
+    "(benign|malignant|normal|abnormal|healthy|sick|diseased|control|positive|negative|male|female|"
+    "yes|no|cancer|(no_?)?tumou?r|lesion|mass|cyst|nodule|polyp|adenoma|fibroadenoma|papilloma|"
+    "hematoma|(adeno)?carcinoma|melanoma|nevus|lymphoma|sarcoma|metastas[ie]s|glioma|meningioma|"
+    "pituitary|hemangioma|lipoma|abscess|(micro)?calcification|covid(_?19)?|tuberculosis|glaucoma|"
+    "((viral|bacterial)_)?pneumonia|viral|bacterial|(pleural_)?effusion|lung_opacity|atelectasis|"
+    "cardiomegaly|infiltration|consolidation|edema|emphysema|fibrosis|pneumothorax|finding|dcis|idc)"
+    "(e?s)?|(bi_?rads|o_?rads|pi_?rads|li_?rads|(acr_?)?ti_?rads|grade|stage|class|type|category)_?"
+    "([0-9]|i{1,3}|iv|v|[a-d])[a-d]?|tr_?[1-5]"
+)
 _ONE_OF_SEVERAL = r"(?:[ _-]?(?:\d{1,3}|[a-z]))?"
 _VISIT_OR_SIDE = re.compile(
     r"(day|week|month|year|visit|session|timepoint)(?:[ _-]?(?:\d{1,4}|[a-z]))?|baseline|"
@@ -71,10 +72,10 @@ _SEVERAL = {
     **{_BATCH: "batches or sites", _PATIENT: "patients"},
 }
 Official = Mapping[str, Mapping[str, int | str]]
-# labelme once wrote the images beside arrays.
-_CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")
+_CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")  # labelme once put arrays there.
 _VERSION = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{16,}")
-_MOST_NAMED, _MOST_FRAMES = 5, 100_000
+_YEAR = re.compile(r"(19|20)\d\d([_.-]?(0[1-9]|1[0-2])[_.-]?[0-3]\d)?")
+_MOST_NAMED, _MOST_FRAMES, _MOST_YEARS = 5, 100_000, 5  # More years are numbers of patients.
 _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd", ".mha")
 
 
@@ -126,7 +127,7 @@ def images_alone(folder: Path) -> Sequence[Case]:
 
     None has a mask. Beside others that do are such folders, as the test images of challenges.
     """
-    if folder.name.lower() in PART_FOLDERS and not subfolders(folder):
+    if _OF_PART.fullmatch(folder.name) and not subfolders(folder):
         return pair_annotated(image_files(folder), {})
     image_folder = subfolder(folder, *IMAGE_FOLDERS)
     beside = [p for p in subfolders(folder) if p != image_folder and not shows_view(p)]
@@ -185,8 +186,8 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         return list(cases), "", {}
     kind = _common_kind(sorted(names))
     if kind == _PART:
-        inside = [case for case in annotated if folder_of(case)]
-        parts = {case.key: PART_FOLDERS[folder_of(case).lower()] for case in inside}
+        by_key = {case.key: _OF_PART.fullmatch(folder_of(case)) for case in annotated}
+        parts = {key: PARTS[found[1].lower()] for key, found in by_key.items() if found}
         return list(cases), "one folder per part", {"folders": parts}
     if kind == _CLASS:
         return _labeled(cases), "one folder per class", {}
@@ -199,7 +200,8 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         return [_changed(case, group=_name_within(case)) for case in cases], VISITS, {}
     report_all([*misspelled(map(folder_of, cases))], "")
     patients = [_changed(case, group=folder_of(case)) for case in cases]
-    return patients, _LIKE_VISITS if kind == _VISIT else PATIENTS, {}
+    are_years = len(names) <= _MOST_YEARS and all(map(_YEAR.fullmatch, names))
+    return patients, _LIKE_VISITS if kind == _VISIT or are_years else PATIENTS, {}
 
 
 def _common_kind(names: Sequence[str]) -> str:
@@ -236,11 +238,11 @@ def _look(names: Sequence[str], kind: str) -> str:
 
 def _kind(name: str) -> str:
     """Return what a folder looks like, by its name in lower case."""
-    if name in PART_FOLDERS:
+    if _OF_PART.fullmatch(name):
         return _PART
     word = re.sub("[ _-]+", "_", name)
     word = re.sub("^(no|non|not)_", "", word)
-    if not _CLASSES.isdisjoint((word, word.removesuffix("s"), word.removesuffix("es"))):
+    if _CLASS_NAMES.fullmatch(word):
         return _CLASS
     if _FOLD.fullmatch(name):
         return _OF_FOLD
@@ -390,9 +392,8 @@ def _is_slice_of(image: Path, mask: Path, frames: int) -> bool:
 
 
 def _frames(case: Case, count: int) -> list[Case]:
-    if count == 1:
-        return [case]
-    return [replace(case, key=f"{case.key}-frame{n:04d}", frame=n) for n in range(count)]
+    numbered = (replace(case, key=f"{case.key}-frame{n:04d}", frame=n) for n in range(count))
+    return [case] if count == 1 else [*numbered]
 
 
 def _each(division: Mapping[str, int | str], frames: Mapping[str, Sequence[Case]]):

@@ -52,9 +52,9 @@ _POLYGONS = ("polygon", "rectangle", "oriented_rectangle", "rotation")
 def labelme(folder: Path) -> Sequence[Case] | None:
     """Read `x.json` beside `x.jpg`; an image without an object has a file without shapes.
 
-    An image without a file is unannotated. Images and JSON files may also be in folders of their
-    own, such as `images/` and `annotations/`; a JSON file that has its image inside needs no image
-    file.
+    An image without a file is unannotated; one that is flagged to be ignored is left out. Images
+    and JSON files may also be in folders of their own, such as `images/` and `annotations/`; a JSON
+    file that has its image inside needs no image file.
     """
     images, files = _files(folder)
     contents = {key: _content_of(path, required=key not in images) for key, path in files.items()}
@@ -62,6 +62,9 @@ def labelme(folder: Path) -> Sequence[Case] | None:
     if not known:
         return None
     partners = {key: _image_of(key, found, images) for key, found in known.items()}
+    ignored = {key: partners.pop(key) for key in [*known] if (of := known[key]) and of.ignored}
+    known = {key: found for key, found in known.items() if key not in ignored}
+    images = {stem: of for stem, of in images.items() if of[0] not in ignored.values()}
     problems = [*doubled(images), *_of_one_image(files, partners)]
     unannotated = [
         UnannotatedCase(key, key, paths[0])
@@ -98,11 +101,13 @@ class _Content(NamedTuple):
     Attributes:
         image: Name of the image, without folder.
         embedded: Whether the image is inside.
+        ignored: Whether the image is flagged to be ignored.
         drawn: Its shapes, as they are drawn on the image inside.
     """
 
     image: str
     embedded: bool
+    ignored: bool
     drawn: LabelmeFile
 
 
@@ -132,7 +137,7 @@ def _content_of(path: Path, *, required: bool) -> _Content | None:
         outlines=_outlines(path, content, faults),
     )
     image = PureWindowsPath(str(content.get("imagePath") or "")).name
-    return _Content(image, bool(content.get("imageData")), drawn)
+    return _Content(image, bool(content.get("imageData")), _is_ignored(content), drawn)
 
 
 def _outlines(path: Path, content: Mapping[str, Any], faults: Collection[int]) -> Outlines:
@@ -240,12 +245,7 @@ class LabelmeFile:
         return label not in NO_OBJECT and (not self.wanted or label in self.wanted)
 
     def _draw(
-        self,
-        drawn: Mapping[str, Any],
-        mask: np.ndarray,
-        shape: tuple[int, int],
-        *,
-        number: int,
+        self, drawn: Mapping[str, Any], mask: np.ndarray, shape: tuple[int, int], *, number: int
     ) -> None:
         label = _label(drawn)
         try:
@@ -277,8 +277,6 @@ class LabelmeFile:
 
 def _embedded_size(content: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return height and width of the image inside, on which the shapes were drawn, if one is."""
-    if not isinstance(content.get("imageData"), str):
-        return None
     with suppress(*MALFORMED):  # The image beside it is good.
         return readers.embedded_size(_bytes_of(content["imageData"], "its image"))
     return None
@@ -286,8 +284,6 @@ def _embedded_size(content: Mapping[str, Any]) -> tuple[int, int] | None:
 
 def _shows_another(content: Mapping[str, Any], image: Path) -> bool:
     """Return whether the image inside has nothing in common with the one beside it."""
-    if not isinstance(content.get("imageData"), str):
-        return False
     with suppress(*MALFORMED):  # What cannot be read inside is not compared.
         inside = readers.read_embedded(_bytes_of(content["imageData"], "its image"))
         return have_nothing_in_common(inside, readers.read_image(image, outlined=True)[0])
@@ -310,9 +306,10 @@ def _faults(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
 
 
 def _check(drawn: Mapping[str, Any], size: tuple[int, int] | None) -> None:
-    flags = drawn.get("flags")
-    if isinstance(flags, dict) and any(flags[name] and name in _IGNORED for name in flags):
+    if _is_ignored(drawn):
         raise ValueError("is flagged to be ignored")
+    if drawn.get("holes"):
+        raise ValueError("has holes, which are not read; draw them as _background_ shapes")
     if _kind(drawn) == "mask":
         if not _embedded_pixels(drawn).any():
             raise ValueError("its mask is empty")
@@ -325,6 +322,12 @@ def _check(drawn: Mapping[str, Any], size: tuple[int, int] | None) -> None:
     if _kind(drawn) == "circle":
         center, radius = _circle(drawn["points"])
         check_area(np.stack([center - radius, center + radius]), size, center)
+
+
+def _is_ignored(content: Mapping[str, Any]) -> bool:
+    """Return whether a flag of an image or shape says that it does not count."""
+    flags = content.get("flags")
+    return isinstance(flags, dict) and any(flags.get(name) for name in _IGNORED)
 
 
 def _circle(points: Points) -> tuple[np.ndarray, float]:

@@ -41,7 +41,8 @@ _CHANNEL = re.compile(r"_\d{4}$")
 _IN_COLOR, _PICTURES = (3, 4), (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
 PATIENT_COLUMN = re.compile(
-    r"(patient|patienten|subject|participant)s?[ _-]?(id|name|number|nummer|no|nr)?|pid|mrn"
+    r"(patient|patienten|subject|participant)s?[ _-]?(id|name|number|nummer|no|nr)?|pid|mrn|"
+    r"pat[ _-]?(id|name|no|nr)"
 )
 _MOST_FOLDERS = 20
 _NO_IMAGE, _NO_MASK = "_superpixels", "_attribute_"  # ISIC's, beside images, and of another task.

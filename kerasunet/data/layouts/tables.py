@@ -43,6 +43,16 @@ KNOWN_CLASSES: dict[str, Classes] = {
 """What the values of a published set's masks stand for, where they mark several objects."""
 
 
+def listed_names(path: Path) -> set[str]:
+    """Return what the lines of a text begin with, without folders and the suffix of an image."""
+    try:
+        cells = [re.split("[,;\t]", line)[0].strip(' "') for line in _text(path).splitlines()]
+    except (OSError, ValueError):  # No text.
+        return set()
+    names = [PurePosixPath(cell.replace("\\", "/")).name for cell in cells if cell]
+    return {image_stem(name) or name for name in names}
+
+
 def read_rows(path: Path, delimiter: str = "") -> list[tuple[int, dict[str, str]]]:
     """Read a CSV or TSV file with a header; empty rows and cells beyond the columns do not count.
 
@@ -194,9 +204,9 @@ def coded(cases: Sequence[Case], classes: Classes) -> list[Case]:
 def classes_in(folder: Path) -> Classes:
     """Read the table of classes that comes with masks.
 
-    That is `labelmap.txt` (CVAT), `label_colors.txt` (CamVid), `class_names.txt` (labelme),
-    `_classes.csv` (Roboflow), `dataset.json` (nnU-Net) or `obj_class_to_machine_color.json`
-    (Supervisely).
+    That is `labelmap.txt` (CVAT), `label_colors.txt` (CamVid), `class_names.txt` or
+    `label_names.txt` (labelme), `_classes.csv` (Roboflow), `dataset.json` (nnU-Net) or
+    `obj_class_to_machine_color.json` (Supervisely).
 
     Returns:
         The name and the value or color of each class, also of the background; empty if there is no
@@ -378,6 +388,7 @@ _TABLES: dict[str, Callable[[Path], Iterator[tuple[str, int | str]]]] = {
     "labelmap.txt": _cvat,
     "label_colors.txt": _camvid,
     "class_names.txt": _labelme,
+    "label_names.txt": _labelme,
     "_classes.csv": _roboflow,
     _REGIONS: _nnunet,
     "obj_class_to_machine_color.json": _supervisely,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         has_place as has_place,
         kind as kind,
         locate as locate,
-        patient_of as patient_of,
+        patient_and_study as patient_and_study,
         read_image as read_image,
         read_mask as read_mask,
         read_mask_values as read_mask_values,

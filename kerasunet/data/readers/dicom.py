@@ -155,15 +155,16 @@ def _frame_at(source: Source) -> Source:
     return replace(source, frame=matching_frame(source.partner, planes, source.frame))
 
 
-def patient_of(source: Source) -> str:
-    """Return the PatientID, which serves to compare files; empty where it cannot be read."""
+def patient_and_study(source: Source) -> tuple[str, str]:
+    """Return PatientID, or else PatientName, and StudyInstanceUID; empty if they cannot be read."""
     with quiet("pydicom"):
         if _transfer_syntax(source) not in (None, *SYNTAXES):
-            return ""
+            return "", ""
         source.file.seek(0)
-        names = ["PatientID"]
+        names = ["PatientID", "PatientName", "StudyInstanceUID"]
         header = dcmread(source.file, stop_before_pixels=True, force=True, specific_tags=names)
-        return str(header.get("PatientID", "")).strip()
+        patient, name, study = (str(header.get(name) or "").strip() for name in names)
+        return patient or name, study
 
 
 def _header(source: Source) -> Dataset:

@@ -241,6 +241,12 @@ def _significant(raw: np.ndarray, header: Dataset) -> np.ndarray:
     syntax = header.file_meta.TransferSyntaxUID
     bits, stored = 8 * raw.dtype.itemsize, header.get("BitsStored", 0)
     own = syntax not in (*_NATIVE, RLELossless, *_RARE_JPEG[:3], JPEGBaseline8Bit)
+    above = raw >> stored if own and stored and raw.dtype.kind == "u" else np.zeros(1)
+    if above.max() > 1 and np.isin(above, (0, above.max())).all():
+        raise Unusable(
+            f"its pixel data have an overlay above the {stored} bits that its header states; "
+            "export it again without"
+        )
     if own or raw.dtype.kind == "f" or not 0 < stored < bits:
         return raw  # JPEG 2000 and JPEG-LS say themselves how many bits there are.
     below = max(int(header.get("HighBit", stored - 1)) + 1 - stored, 0)

@@ -212,12 +212,13 @@ def segment_labels(path: str | os.PathLike) -> tuple[str, ...]:
         return _reader(kind).segment_labels(Source(file, kind, 0, size_limit=SIZE_LIMIT))
 
 
-def patient_of(path: Path) -> str:
-    """Return a DICOM file's PatientID, which serves to compare files; empty for other files."""
+def patient_and_study(path: Path) -> tuple[str, str]:
+    """Return a DICOM file's PatientID and StudyInstanceUID, to compare files; else, empty texts."""
     with suppress(OSError, ValueError), _opened(path) as file:  # Named when the image is read.
         if kind_of(file) == "DICOM":
-            return _reader("DICOM").patient_of(Source(file, "DICOM", 0, size_limit=SIZE_LIMIT))
-    return ""
+            source = Source(file, "DICOM", 0, size_limit=SIZE_LIMIT)
+            return _reader("DICOM").patient_and_study(source)
+    return "", ""
 
 
 def count_frames(path: str | os.PathLike) -> int | None:
