@@ -14,7 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,14 +22,17 @@ from kerasunet.data.cases import DataSet, file_stem
 from kerasunet.data.checking.inspection import (
     MASK_SIDE,
     Inspection,
+    doubtful_places,
     inspect_all,
     shared_masks,
+)
+from kerasunet.data.checking.report import KINDS, Problem, Report, pairing_problems
+from kerasunet.data.checking.unused_files import (
     unannotated,
     unread_files,
     unreadable_files,
     unused_lists,
 )
-from kerasunet.data.checking.report import KINDS, Problem, Report, pairing_problems
 from kerasunet.data.decoding import misread_masks
 from kerasunet.data.groups import (
     NearDuplicates,
@@ -47,18 +50,21 @@ from kerasunet.files import FileWarning, collect_problems, expanded
 from kerasunet.objects import ObjectChoice, objects_of
 
 _SEPARATOR, _ANYTHING = r"[ _.\-]", r"[^ _.\-]+"
+_MOST_PARTS = 4
 _FEWEST, _MOST_IMAGES, _LARGEST_SHARE = 3, 20, 1 / 3
-_MOST_PARTS, _EXAMPLES, _NAMES = 4, 3, 2
+_EXAMPLES, _NAMES = 3, 2
 _PLAIN = (r"\d+", "[A-Z]+", "[a-z]+", r"[A-Z]+\d+", r"[a-z]+\d+", "[A-Za-z]+", r"[A-Za-z]+\d+")
-_SIDE, _HASHED = r"^(.*\d)[A-Za-z]$", r"^\d+_(?=\d*[a-f])([0-9a-f]{8,})_"
+_SIDE = r"^(.*\d)[A-Za-z]$"
+_HASHED = r"^\d+_(?=\d*[a-f])([0-9a-f]{8,})_"
 _NO_PATIENTS = {
     *("benign", "malignant", "normal", "abnormal", "healthy", "tumor", "tumour", "lesion", "cyst"),
     *("left", "right", "train", "val", "test", "positive", "negative", "male", "female"),
 }
-_FEW_OBJECTS, _FEW_MASKS, _FEW_FOLDERS, _NEARLY_ALL = 20, 10, 10, 0.9
-_LEAST_SIDE, _CORNER, _QUARTER = 4, MASK_SIDE * 2 // 3, MASK_SIDE // 2 + 2
-_DEVIATIONS, _LEAST_DEVIATION, _CONTRADICTION, _SAME = 5.0, 0.2, 0.5, 0.7
+_FEW_FOLDERS = 10
+_FEW_OBJECTS = 20
+_DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
 _MOST_FOR_CROPS = 500  # With more images, the search takes seconds.
+_CONTRADICTION, _SAME = 0.5, 0.7
 
 
 def check(
@@ -98,8 +104,13 @@ def check(
         # The report names the outlines that `load` warns of.
         warnings.filterwarnings("ignore", category=FileWarning, module=re.escape(__name__))
         try:
-            chosen: dict[str, Any] = {"objects": objects, "mask_threshold": mask_threshold}
-            data = load(source, manual_dir, **chosen, overlapping=overlapping)
+            data = load(
+                source,
+                manual_dir,
+                objects=objects,
+                mask_threshold=mask_threshold,
+                overlapping=overlapping,
+            )
         except ValueError as error:
             path = expanded(source if manual_dir is None else manual_dir)
             if not path.exists():
@@ -309,34 +320,6 @@ def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:
             f"images it covers {low:.2%} to {high:.2%}"
         )
         yield Problem("unusual-share", text, (location,), keys=(seen[index].case.key,))
-
-
-def doubtful_places(inspections: Sequence[Inspection]) -> Iterator[Problem]:
-    """Yield that nearly all masks are boxes, or that outlines may be of smaller images."""
-    files: list[np.ndarray] = []
-    reach: list[bool] = []
-    for one in inspections:
-        outlines = getattr(getattr(one.case, "annotation", None), "outlines", None)
-        if one.mask is not None and one.share:
-            mask = np.unpackbits(one.mask).reshape(MASK_SIDE, MASK_SIDE)
-            if outlines is None:
-                files.append(mask)
-            else:
-                side = _CORNER if outlines.size is None else _QUARTER
-                reach.append(bool(mask[side:].any() or mask[:, side:].any()))
-    boxes = sum(map(_is_box, files))
-    if boxes >= max(_FEW_MASKS, _NEARLY_ALL * len(files)):
-        text = f"{boxes:,} of {len(files):,} masks are upright boxes, and a network learns boxes"
-        yield Problem("doubtful-outlines", text)
-    if len(reach) >= _FEW_MASKS and not any(reach):
-        text = f"{len(reach):,} images have all outlines at the top left; they may have been"
-        yield Problem("doubtful-outlines", f"{text} enlarged")
-
-
-def _is_box(mask: np.ndarray) -> bool:
-    rows, columns = mask.any(axis=1), mask.any(axis=0)
-    height, width = int(rows.sum()), int(columns.sum())
-    return min(height, width) >= _LEAST_SIDE and int(mask.sum()) == height * width
 
 
 def near_duplicates(inspections: Sequence[Inspection]) -> list[NearDuplicates]:

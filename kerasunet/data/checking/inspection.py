@@ -1,9 +1,8 @@
-"""One case, or a file of no case, checked by itself: how problems are found in it."""
+"""One case checked by itself: how problems are found in it; and masks compared."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,32 +13,30 @@ import cv2
 import numpy as np
 
 from kerasunet.data import readers
-from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, UnannotatedCase, file_stem
+from kerasunet.data.cases import AnnotatedCase, Case, FileCase
 from kerasunet.data.checking.report import Problem, first_names
 from kerasunet.data.decoding import resize_mask, to_gray
-from kerasunet.data.groups import columns_of_patients
 from kerasunet.data.identification import thumbnail
-from kerasunet.data.layouts.contents import SHEETS, files_below, image_stem
-from kerasunet.data.layouts.folders import PARTS
-from kerasunet.data.layouts.manifests import MANIFESTS, PATIENT_COLUMN
 from kerasunet.data.layouts.objects import CaseOfObjects
-from kerasunet.data.layouts.tables import listed_names, read_rows
-from kerasunet.data.readers import count_frames, read_image
-from kerasunet.data.splits import groups_in_words
-from kerasunet.files import suffix_of
 from kerasunet.objects import objects_of
 
-_THREADS, _COLORED, _GRAY, _MOST_COLOR, _MOST_TINGED = 4, 64, 12, 0.05, 0.1
+_THREADS = 4
+_COLORED, _GRAY = 64, 12
+_MOST_COLOR, _MOST_TINGED = 0.05, 0.1
+_WHITE, _ABOVE_SURROUNDINGS = 250, 150
 _THIN = np.ones((5, 5), np.uint8)
-_WHITE, _ABOVE_SURROUNDINGS, _LEAST_PIXELS, _MOST_WHITE = 250, 150, 12, 0.01
+_LEAST_PIXELS, _MOST_WHITE = 12, 0.01
 T = TypeVar("T")
-MASK_SIDE, _INVERTED, _FEWEST_EQUAL, _MOST_COVERED_TWICE = 64, 0.75, 3, 0.2
-_OF_PART = rf"{'|'.join(PARTS)}|split|k?fold|cv|dataset_?\d|data_?list"
-_OF_LIST = rf"({_OF_PART}|list|file|image|name|id|patient|case|data|set|final|bool)s?"
-_OF_PARTS = re.compile(rf"(?=.*({_OF_PART}))[\d_ .-]*({_OF_LIST}[\d_ .-]*)+\.(txt|csv|json|ya?ml)")
-_TABLES = (".csv", ".tsv", ".txt")
-_COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage", "exclude"}
-_THIN_LINE, _BLACK, _SOFT_EDGE, _FEW_LEVELS, _BRIGHT = 0.012, 8, 9, 16, 0.75
+MASK_SIDE = 64
+_INVERTED = 0.75
+_FEWEST_EQUAL, _MOST_COVERED_TWICE = 3, 0.2
+_LEAST_BOX_SIDE = 4
+_FEW_MASKS, _NEARLY_ALL = 10, 0.9
+_CORNER, _QUARTER = MASK_SIDE * 2 // 3, MASK_SIDE // 2 + 2
+"""Where outlines end that are in a corner, and in the first quarter, of `MASK_SIDE` pixels."""
+_THIN_LINE = 0.012  # Of the longer side.
+_BLACK, _BRIGHT = 8, 0.75
+_SOFT_EDGE, _FEW_LEVELS = 9, 16
 
 
 @dataclass(frozen=True)
@@ -83,9 +80,14 @@ def inspect(case: Case) -> Inspection:
     present = [bool(plane.any()) for plane in objects.planes(mask)] if objects.several else []
     mask = mask > 0
     problems += _mask_problems(case, mask)
-    packed, share = np.packbits(resize_mask(mask, (MASK_SIDE, MASK_SIDE))), float(mask.mean())
     return Inspection(
-        case, tuple(problems), thumbnail(image), packed, share, codes=codes, present=tuple(present)
+        case,
+        tuple(problems),
+        thumbnail(image),
+        mask=np.packbits(resize_mask(mask, (MASK_SIDE, MASK_SIDE))),
+        share=float(mask.mean()),
+        codes=codes,
+        present=tuple(present),
     )
 
 
@@ -93,93 +95,6 @@ def inspect_all(cases: Sequence[Case]) -> list[Inspection]:
     """Inspect cases in threads; return what was found, in their order."""
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(inspect, cases))
-
-
-def unreadable_files(folder: Path) -> Iterator[Problem]:
-    """Yield the image files of a folder that cannot be read, whatever their layout."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        images = filter(lambda path: image_stem(path.name), files_below(folder))
-        for path, fault in pool.map(_fault, images):
-            if fault:
-                yield Problem("unreadable", fault, (str(path),))
-
-
-def _fault(path: Path) -> tuple[Path, str]:
-    try:
-        if count_frames(path) is not None:  # Not a segmentation, which is read with its image.
-            read_image(path, frame=0)
-    except (OSError, ValueError) as error:
-        return path, str(error)
-    return path, ""
-
-
-def unread_files(files: Sequence[Path]) -> Iterator[Problem]:
-    """Yield files that belong to no case, by folder and suffix."""
-    kinds: dict[tuple[Path, str], list[Path]] = {}
-    for path in files:
-        kinds.setdefault((path.parent, suffix_of(path)), []).append(path)
-    for (folder, suffix), paths in kinds.items():
-        text = f"{folder}/: {len(paths):,} {suffix}, {first_names([p.name for p in paths])}"
-        yield Problem("unread", text, tuple(map(str, paths)))
-
-
-def unannotated(data: DataSet) -> Iterator[Problem]:
-    """Yield the images without a mask; some may be a mask, by their names."""
-    named = {case.key for case in (*data.cases, *data.unannotated)}
-    for case in data.unannotated:
-        hint = _annotation_beside(case) or _image_of(case, named)
-        yield Problem("unannotated", f"{case.image}: has no mask{hint}", (str(case.image),))
-
-
-def _annotation_beside(case: UnannotatedCase) -> str:
-    path = case.image.with_suffix(".json")
-    if not path.is_file():
-        return ""
-    return f"; {path.name} beside it is not read, because other images have mask files"
-
-
-def _image_of(case: UnannotatedCase, keys: Collection[str]) -> str:
-    """Name the image of which this may be a mask, going by its name."""
-    match = re.match(r"(.+?)[ _-]+[A-Za-z]+\d*$", case.key)
-    found = match[1] if match and match[1] in keys else ""
-    return found and f"; if it is the mask of {found}, give it a name like the others"
-
-
-def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
-    """Yield the lists of parts below a folder, as Pascal VOC, nnU-Net and others keep them."""
-    used = {getattr(getattr(case, "annotation", None), "path", None) for case in data.cases}
-    used |= {getattr(case, "annotation_file", None) for case in data.cases}
-    lists = partial(_lists_parts, names={file_stem(case.key) for case in data.cases})
-    for path in sorted({*files_below(folder, lists)} - used) if not data.citation else ():
-        yield Problem("unused-list", str(path), (str(path),))
-    tables = files_below(folder, lambda path: path.suffix.lower() in (*_TABLES, *SHEETS))
-    for path in sorted({folder, *tables}) if not data.citation else ():
-        if path.suffix.lower() in _TABLES and path.is_file():
-            yield from _unused_columns(path, data, path == folder or path.name.lower() in MANIFESTS)
-        elif path.suffix.lower() in SHEETS:
-            yield Problem("unused-list", f"{path}: a spreadsheet, which is not read", (str(path),))
-
-
-def _unused_columns(path: Path, data: DataSet, is_manifest: bool) -> Iterator[Problem]:
-    """Yield columns of a table that name parts, or patients where nothing else does."""
-    try:
-        rows = [row for _, row in read_rows(path)] or [{}]
-    except (OSError, ValueError):  # A table of something else.
-        return
-    parts = _COLUMNS_OF_PARTS if is_manifest else {"split", "fold", "partition", "exclude"}
-    for column in sorted(parts & {*rows[0]} if not (is_manifest and "split" in rows[0]) else ()):
-        yield Problem("unused-list", f"{path}: its column {column}", (str(path),))
-    if "patient" not in groups_in_words(data.cases) and not (is_manifest and "group" in rows[0]):
-        for column in columns_of_patients(rows, PATIENT_COLUMN):
-            yield Problem("unused-patients", f"{path}: its column {column}", (str(path),))
-
-
-def _lists_parts(path: Path, names: Set[str]) -> bool:
-    """Return whether a file divides images into parts or folds, or names some of the images."""
-    name = path.name.lower()
-    listed = listed_names(path) if re.search(rf"\.txt$|({_OF_PART}).*\.csv$", name) else set()
-    some = bool(listed & names) and len(listed - names) <= 1 and not names <= listed
-    return some or _OF_PARTS.fullmatch(name) is not None
 
 
 def shared_masks(inspections: Sequence[Inspection]) -> Iterator[Problem]:
@@ -209,6 +124,34 @@ def shared_masks(inspections: Sequence[Inspection]) -> Iterator[Problem]:
         if len(found) >= _FEWEST_EQUAL and {*found} not in known:
             text = f"{first_names([*found])}: have equal masks"
             yield Problem("shared-mask", text, tuple(found))
+
+
+def doubtful_places(inspections: Sequence[Inspection]) -> Iterator[Problem]:
+    """Yield that nearly all masks are boxes, or that outlines may be of smaller images."""
+    files: list[np.ndarray] = []
+    reach: list[bool] = []
+    for one in inspections:
+        outlines = getattr(getattr(one.case, "annotation", None), "outlines", None)
+        if one.mask is not None and one.share:
+            mask = np.unpackbits(one.mask).reshape(MASK_SIDE, MASK_SIDE)
+            if outlines is None:
+                files.append(mask)
+            else:
+                side = _CORNER if outlines.size is None else _QUARTER
+                reach.append(bool(mask[side:].any() or mask[:, side:].any()))
+    boxes = sum(map(_is_box, files))
+    if boxes >= max(_FEW_MASKS, _NEARLY_ALL * len(files)):
+        text = f"{boxes:,} of {len(files):,} masks are upright boxes, and a network learns boxes"
+        yield Problem("doubtful-outlines", text)
+    if len(reach) >= _FEW_MASKS and not any(reach):
+        text = f"{len(reach):,} images have all outlines at the top left; they may have been"
+        yield Problem("doubtful-outlines", f"{text} enlarged")
+
+
+def _is_box(mask: np.ndarray) -> bool:
+    rows, columns = mask.any(axis=1), mask.any(axis=0)
+    height, width = int(rows.sum()), int(columns.sum())
+    return min(height, width) >= _LEAST_BOX_SIDE and int(mask.sum()) == height * width
 
 
 def location_of(case: Case) -> str:
