@@ -610,6 +610,7 @@ def _advice(modality: Modality, size: int, start: Nearness) -> str:
 
 def _evidence_of(cell: Cell, stage: str, cases: pd.DataFrame) -> Iterator[dict]:
     """Yield, for each strategy of a cell, its Dice and how far it is behind the best one."""
+    cases = cases[cases["strategy"] != "scratch"]  # No strategy, but another start.
     by_set = cases.groupby(["fold", "strategy"])["dice"].mean().unstack()
     by_set = by_set.loc[:, by_set.count() > 1]  # Of one training set nobody knows the error.
     best = by_set.loc[:, by_set.count() >= by_set.count().max() - 1].mean().idxmax()
