@@ -65,12 +65,12 @@ def run_finetune(options: argparse.Namespace) -> int:
     if options.init is None:
         recorded = None if options.restart else _recorded_init(files)
         settings = replace(settings, init=recorded or runs.fitting_start(prepared.data))
+        prepared = replace(prepared, settings=settings)
         _check_layers(settings)
         print(f"start       {settings.init}; --init takes another", flush=True)
     runs.require_trained_head(settings, prepared.data.objects)
     if options.restart:
         files.require_removable(settings)
-
     start_backend()
     with ProgressBar(settings.optimization) as bar:
         finished = runs.finetune(

@@ -108,7 +108,7 @@ def finetune(
     """
     require_outside(directory, (settings.data, settings.manual_dir))
     prepared = prepare(settings) if prepared is None else prepared
-    if split_data(settings, prepared.data) != prepared.split:
+    if prepared.settings != settings and split_data(settings, prepared.data) != prepared.split:
         raise ValueError("prepared: is of other settings, which divide the data in another way")
     files, kept = RunDirectory(expanded(directory)), kept or KeptNetworks()
     callbacks = checked(callbacks, files.writes, settings.optimization.schedule)

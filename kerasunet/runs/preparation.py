@@ -40,10 +40,12 @@ class PreparedData:
     Attributes:
         data: The cases of the requested labels, in the requested groups.
         split: Which of them train, validate and test.
+        settings: What they were prepared for, if known.
     """
 
     data: DataSet
     split: Split
+    settings: FinetuneSettings | None = None
 
     @property
     def held_out(self) -> DataSet:
@@ -85,7 +87,7 @@ def prepare(settings: FinetuneSettings) -> PreparedData:
         ValueError: The data cannot be used, or cannot be split as requested.
     """
     data = load_data(settings)
-    return PreparedData(data, split_data(settings, data))
+    return PreparedData(data, split_data(settings, data), settings)
 
 
 def load_data(settings: FinetuneSettings) -> DataSet:
@@ -390,11 +392,9 @@ def load_pretraining_data(settings: PretrainSettings) -> tuple[DataSet, DataSet]
     return training, validation
 
 
-def _division(settings: FinetuneSettings, data: DataSet):
-    if settings.division is None:
-        return None
-    if settings.division in data.official:
-        return data.official[settings.division]
+def _division(settings: FinetuneSettings, data: DataSet) -> Mapping[str, int | str] | None:
+    if settings.division is None or settings.division in data.official:
+        return data.official.get(settings.division or "")
     known = ", ".join(data.official) or "none"
     given = f"division {settings.division}: {data.name}"
     raise ValueError(f"{given} comes with these divisions: {known}")
