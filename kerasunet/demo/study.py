@@ -188,7 +188,7 @@ def advice_table() -> str:
         if (advice := known.advice(modality, images, start))
     ]
     head = "".join(f"<th scope=col>{heading}</th>" for heading in ("Kind", "Images"))
-    for heading in ("Start trained on", "Tune", "Dice it reached"):
+    for heading in ("Tune", "Start trained on", "Dice it reached"):
         head += f"<th scope=col class=words>{heading}</th>"
     return (
         "<p>By the second study, in which each strategy has a rate of its own: "
@@ -201,7 +201,7 @@ def advice_table() -> str:
 
 def _advice_row(modality: Modality, images: int, start: str, advice: Advice) -> str:
     seen = "; ".join(f"{o.dice:.3f} on {o.data} with {o.images} images" for o in advice.seen)
-    words = (start, f"<code>{escape(advice.strategy)}</code>", escape(seen))
+    words = (f"<code>{escape(advice.strategy)}</code>", start, escape(seen))
     cells = "".join(f"<td class=words>{text}</td>" for text in words)
     return f"<tr><th scope=row>{MODALITY_LABELS[modality]}</th><td>{images}</td>{cells}</tr>"
 

@@ -55,7 +55,7 @@ def test_it_says_what_to_tune_and_what_that_reached(page):
     for row, (modality, images, start) in zip(found.all(), QUESTIONS, strict=True):
         cells = row.locator("th, td").all_inner_texts()
         advice = known.advice(modality, images, start)
-        assert cells[1:4] == [str(images), START_WORDS[start], advice.strategy]
+        assert cells[1:4] == [str(images), advice.strategy, START_WORDS[start]]
         assert all(f"{one.dice:.3f} on {one.data}" in cells[4] for one in advice.seen)
 
 
