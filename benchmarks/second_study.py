@@ -555,9 +555,10 @@ def evidence(options: argparse.Namespace) -> int:
 
 
 def _is_finished(cell: Cell, cases: pd.DataFrame) -> bool:
-    """Whether strategies can be compared in all training sets of a cell, or in all but one."""
+    """Whether all strategies can be compared in all training sets of a cell, or in all but one."""
     sets = cases.groupby("strategy")["fold"].nunique()
-    return len(sets) > 1 and sets.max() >= cell.sets - 1
+    known = {family_of(text) for text in sets.index[sets >= cell.sets - 1]}
+    return {*STARTS_FAMILIES} <= known
 
 
 def _print_left_out(output: Path, stages: Mapping[str, Sequence[Cell]]) -> None:
