@@ -205,7 +205,7 @@ def sharing(network: keras.Model, changed: str) -> keras.Model:
     other.set_weights(network.get_weights())
     for layer in other.layers:
         if layer.weights and layer.name.startswith(changed):
-            layer.set_weights([weight + 0.1 for weight in layer.get_weights()])
+            layer.set_weights([1.1 * weight for weight in layer.get_weights()])
     return other
 
 
