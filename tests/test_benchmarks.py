@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import ROOT
 from helpers.images import disc_images
@@ -306,3 +307,11 @@ def test_what_a_script_takes_from_the_package_is_there(path):
             module = importlib.import_module(node.module)
             for name in (alias.name for alias in node.names):
                 assert hasattr(module, name) or find_spec(f"{module.__name__}.{name}"), name
+
+
+def test_regret_is_scored_on_the_half_that_did_not_choose():
+    """`b` is best on the second half and worse on the first; `a` is best on the first."""
+    regret = runpy.run_path(str(FOLDER / "second_study.py"))["_regret"]
+    dice = pd.DataFrame({"a": [0.8, 0.6], "b": [0.7, 0.65]}, index=["first", "second"])
+    assert regret(dice, "a") == pytest.approx((0.7 - 0.8 + 0.6 - 0.6) / 2)
+    assert regret(dice, "b") == pytest.approx((0.7 - 0.7 + 0.6 - 0.65) / 2)
