@@ -55,7 +55,7 @@ def relative_gradient_norms(
     copy = plain_copy(model)
     recorder = record_gradients(copy)
     stream = Batches(cases, 8, augmentation, seed=0).steps(0, BATCHES)
-    squares = [squared_norms(copy, recorder, *batch) for batch in stream]
+    squares = [squared_norms(copy, recorder, batch) for batch in stream]
     own = {variable.path: squared_norm(variable) for variable in copy.trainable_variables}
     blocks = groupby(layout_of(copy).weights, key=lambda ref: ref.block)
     paths = {block: [f"{ref.layer}/{ref.name}" for ref in refs] for block, refs in blocks}

@@ -49,7 +49,7 @@ _OTHER_PICTURES = ("consensus", "agreement", "truth")
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
-def rows(image: str, scores: Sequence[Score], choice: Choice, object_: str = "") -> list[dict]:
+def rows(image: str, scores: Sequence[Score], choice: Choice, *, object_: str = "") -> list[dict]:
     """Return one dictionary per score, with the keys of `COLUMNS`.
 
     Args:

@@ -272,7 +272,7 @@ def faults(value: Any, wanted: Any, place: str) -> Iterator[str]:
     elif isinstance(wanted, list):
         yield from _faults_of_list(value, wanted[0], place)
     else:
-        yield from _faults_of_object(value, *_inner(wanted), place)
+        yield from _faults_of_object(value, *_inner(wanted), place=place)
 
 
 def _faults_of_list(value: Any, wanted: Any, place: str) -> Iterator[str]:
@@ -283,7 +283,7 @@ def _faults_of_list(value: Any, wanted: Any, place: str) -> Iterator[str]:
         yield from faults(item, wanted, f"{place} {number}")
 
 
-def _faults_of_object(value: Any, required: dict, optional: dict, place: str) -> Iterator[str]:
+def _faults_of_object(value: Any, required: dict, optional: dict, *, place: str) -> Iterator[str]:
     if not isinstance(value, dict):
         yield f"{place} is not an object with {', '.join([*required][:_SHOWN])} …"
         return

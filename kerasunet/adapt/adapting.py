@@ -111,7 +111,7 @@ def adapt(
     for start in settings.starts:
         models.check(start)
     with exclusive(folder), prepared_backend(**settings.optimization.computation):
-        return _Adaptation(settings, folder, listener, started).run(data)
+        return _Adaptation(settings, folder, listener, started=started).run(data)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,12 @@ class _Adaptation:
         same = {name: card for name, card in cards.items() if name not in others}
         untouched = evaluate_all_untouched(same, pictures, found.object_side)
         contenders = Contenders(
-            untouched, cards, self._evidence(), found.modality, new_heads, found.is_guessed
+            untouched,
+            cards,
+            self._evidence(),
+            modality=found.modality,
+            new_heads=new_heads,
+            is_guessed=found.is_guessed,
         )
         kind = contenders.kind([case.key for case in data.cases])
         if kind != found.modality:
@@ -155,7 +160,7 @@ class _Adaptation:
             for line in lines if cards[name].kind_of_image == found.modality else ():
                 self.listener.note(line)
         with directory.publishing(withdrawn=TOLD) as aside:
-            answer = self._answer(found, pictures, contenders, left_out, aside=aside)
+            answer = self._answer(found, pictures, contenders, left_out=left_out, aside=aside)
             answer = replace(answer, unlike=unlike)
             answer = replace(answer, minutes=(time.perf_counter() - self.started) / 60)
             answer = replace(answer, changes=changes(before, answer.as_dict()))
@@ -167,8 +172,8 @@ class _Adaptation:
         found: Survey,
         pictures: Pictures,
         contenders: Contenders,
-        left_out: tuple[LeftOut, ...],
         *,
+        left_out: tuple[LeftOut, ...],
         aside: Path,
     ) -> Answer:
         answer = Answer(
@@ -232,8 +237,14 @@ class _Adaptation:
         record.parent.mkdir(exist_ok=True)
         write_json(record, {"asked": asked, "steps": steps, "trained": trained, "folds": fold_of})
         self._tell_plan(costs, trained, steps=steps, folds=len(folds))
-        fits = Fits(self.folder / WORK / "fits", pictures, self.settings, steps, self.listener)
-        return CrossValidation(folds, contenders, fits, trained)
+        fits = Fits(
+            self.folder / WORK / "fits",
+            pictures,
+            self.settings,
+            steps=steps,
+            listener=self.listener,
+        )
+        return CrossValidation(folds, contenders, fits, trained=trained)
 
     def _plan(self, costs: tuple[float, float], folds: int) -> tuple[int, int]:
         """Return how many steps to train, and how many candidates, within the budget."""
@@ -384,4 +395,4 @@ def _card(
         settings={**without_paths(run, data=data.name), "cross_validation": folds},
         objects=data.objects.names if data.objects.several else (),
     )
-    return with_seen(card, run, data.cases, ())
+    return with_seen(card, run, data.cases, judged=())

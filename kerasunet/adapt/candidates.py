@@ -134,17 +134,17 @@ class Contenders:
             gap = Belief(
                 close[0].mean(keys) - one.mean(keys), 0.0 if one is close[0] else _CLOSE_STARTS
             )
-            found |= self._of_start(one, "close", keys, gap)
+            found |= self._of_start(one, "close", keys, gap=gap)
         for other in akin:
             gap = Belief(0.0, 0.0 if other is akin[0] else _CLOSE_STARTS)
-            found |= self._of_start(other, "far", keys, _halfway(to_far) if close else gap)
+            found |= self._of_start(other, "far", keys, gap=_halfway(to_far) if close else gap)
         if far:
             gap = to_far if close or akin else Belief(0.0, 0.0)
-            found |= self._of_start(_most_general(far), "far", keys, gap)
+            found |= self._of_start(_most_general(far), "far", keys, gap=gap)
         return dict(sorted(found.items(), key=lambda item: item[1].behind))
 
     def _of_start(
-        self, one: Untouched | NewHead, nearness: Nearness, keys: Sequence[str], gap: Belief
+        self, one: Untouched | NewHead, nearness: Nearness, keys: Sequence[str], *, gap: Belief
     ) -> dict[Candidate, Belief]:
         known = self.evidence.strategies(nearness, self.kind(keys), len(keys))
         layout = self.cards[one.start].architecture.layout()

@@ -150,10 +150,12 @@ class CrossValidation:
         return self.fits.pictures.at(candidate.image_size).select(self.folds[fold]).masks
 
     def _scores(self, one: Candidate, folds: Sequence[int]) -> np.ndarray:
-        return np.concatenate([self._dice(one, fold, folds, USUAL_THRESHOLD) for fold in folds])
+        return np.concatenate(
+            [self._dice(one, fold, folds, threshold=USUAL_THRESHOLD) for fold in folds]
+        )
 
     def _dice(
-        self, one: Candidate, fold: int, folds: Sequence[int], threshold: float
+        self, one: Candidate, fold: int, folds: Sequence[int], *, threshold: float
     ) -> np.ndarray:
         """Return the Dice of the cases of a fold, the mean over objects, by those who may judge it.
 
@@ -197,7 +199,9 @@ class CrossValidation:
         if self.fits.pictures.objects.exclusive:
             return USUAL_THRESHOLD
         means = {
-            threshold: np.concatenate([self._dice(one, n, folds, threshold) for n in folds])
+            threshold: np.concatenate(
+                [self._dice(one, n, folds, threshold=threshold) for n in folds]
+            )
             for threshold in THRESHOLDS
         }
         best = max(THRESHOLDS, key=lambda threshold: means[threshold].mean())
@@ -213,7 +217,7 @@ class CrossValidation:
         """Yield each fold with the Dice of its cases by models trained on two folds less."""
         every = range(len(self.folds))
         for fold in every:
-            yield fold, self._dice(one, fold, list(every), threshold)
+            yield fold, self._dice(one, fold, list(every), threshold=threshold)
 
 
 class Case(NamedTuple):
@@ -345,7 +349,7 @@ def _tested(validation: CrossValidation, chosen: Chosen, fold: int) -> list[Case
     rows = [{**row, **facts} for row in measured.rows]
     by_case = zip(*[iter(rows)] * len(tested.objects), strict=True)
     return [
-        Case(some, image[..., 0], truth, mask)
+        Case(some, image[..., 0], truth, found=mask)
         for some, image, truth, mask in zip(
             by_case, tested.images, tested.masks, found, strict=True
         )

@@ -38,9 +38,9 @@ class Budget(NamedTuple):
 
 
 BUDGETS = {
-    "quick": Budget(4, 2, 100, 40),
-    "normal": Budget(15, 3, 200, 60),
-    "thorough": Budget(60, 6, 600, 100),
+    "quick": Budget(4, 2, 100, fewest_steps=40),
+    "normal": Budget(15, 3, 200, fewest_steps=60),
+    "thorough": Budget(60, 6, 600, fewest_steps=100),
 }
 
 

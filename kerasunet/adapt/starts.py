@@ -174,7 +174,7 @@ def usable_starts(
         FileNotFoundError: There is no such model, or it has no card.
         ValueError: A file is not the one that its card describes, or all starts are left out.
     """
-    sorting = _Sorting(data, image_identities(data.cases), {}, [])
+    sorting = _Sorting(data, image_identities(data.cases), {}, left_out=[])
     for name in names or (*models.starts_for(), *_marking(data.objects)):
         sorting.add(name, models.card(name))
     if not names:
@@ -283,7 +283,7 @@ def with_new_heads(
     return tuple(found)
 
 
-def evaluate_untouched(name: str, card: ModelCard, pictures: Pictures, size: int) -> Untouched:
+def evaluate_untouched(name: str, card: ModelCard, pictures: Pictures, *, size: int) -> Untouched:
     """Measure what a start that marks the same objects finds in all cases, at one image size."""
     cases = pictures.at(size)
     probabilities = predict(load_start(name, cases.objects), cases.images)
@@ -309,7 +309,7 @@ def evaluate_all_untouched(
         object_side: Side of an object, in pixels of 128.
     """
     return tuple(
-        evaluate_untouched(name, card, pictures, size)
+        evaluate_untouched(name, card, pictures, size=size)
         for name, card in cards.items()
         for size in sizes_of(card, object_side)
     )

@@ -168,7 +168,7 @@ def survey(settings: AdaptSettings, data: DataSet, cases: DecodedCases) -> Surve
             settings.data,
             settings.manual_dir,
             settings.objects,
-            settings.mask_threshold,
+            mask_threshold=settings.mask_threshold,
             overlapping=settings.overlapping,
             group_pattern=settings.group_pattern,
         ),

@@ -331,14 +331,14 @@ def run_next(options: argparse.Namespace) -> int:
     write_text(options.csv, _ranked_table(found, options.data))
     if options.sheet and found.ranked:
         _write_ranked_sheet(options, found.ranked, asked[0])
-    _tell_ranked(options, found, len(pool.images), len(pool.annotated))
+    _tell_ranked(options, found, len(pool.images), annotated=len(pool.annotated))
     if found.failures:
         raise ValueError("skipped:\n  " + "\n  ".join(found.failures))
     return 0
 
 
 def _tell_ranked(
-    options: argparse.Namespace, found: NextImages, images: int, annotated: int
+    options: argparse.Namespace, found: NextImages, images: int, *, annotated: int
 ) -> None:
     by = "disagreement" if found.several else "entropy"
     known = f", beside {annotated:,} annotated ones" if annotated else ""

@@ -39,7 +39,7 @@ def add_settings(
         if name not in without:
             if option.group not in groups:
                 groups[option.group] = parser.add_argument_group(option.group)
-            add_option(groups[option.group], name, option, getattr(settings, name))
+            add_option(groups[option.group], name, option, default=getattr(settings, name))
 
 
 def add_shared(
@@ -55,7 +55,7 @@ def add_shared(
     """
     for name in names:
         option = declared(FinetuneSettings)[name]
-        add_option(parser, name, option, defaults.get(name), required=required)
+        add_option(parser, name, option, default=defaults.get(name), required=required)
 
 
 def add_object_choice(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +106,9 @@ def require_same_objects(card: models.ModelCard, data: DataSet) -> None:
     )
 
 
-def add_option(container: Any, name: str, option: Option, default: Any = None, **more: Any) -> None:
+def add_option(
+    container: Any, name: str, option: Option, *, default: Any = None, **more: Any
+) -> None:
     """Add one option to a parser or to a group of it.
 
     Args:

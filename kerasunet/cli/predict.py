@@ -157,7 +157,7 @@ def _files(options: argparse.Namespace) -> PredictionFiles:
         options.output,
         tuple(dict.fromkeys(options.format)) or ("png",),
         models.card(options.model).marked,
-        Algorithm(model, digest, __version__, facts),
+        algorithm=Algorithm(model, digest, __version__, parameters=facts),
         overlays=not options.no_overlays,
         uncertainty=options.uncertainty,
         manifests=bool(options.format),
@@ -247,7 +247,13 @@ def _predict_file(
         if not output.done:
             output.begin(frames)
         labels = segmentation.mask.astype("uint8")
-        found = Found(frame, labels, image, spacing, doubts if output.files.uncertainty else None)
+        found = Found(
+            frame,
+            labels,
+            image,
+            spacing=spacing,
+            uncertainty=doubts if output.files.uncertainty else None,
+        )
         output.add(found, rows_of(frame, segmentation, Path(output.files.mask_of(frame)).name))
         kept += [found] if output.files.keeps_frames else []
     if kept and not failures:

@@ -353,7 +353,7 @@ class ProgressBar(_Bar):
                 file=sys.stderr,
             )
 
-    def on_trial_end(self, strategy: str, fold: int, folds: int, dice: float) -> None:
+    def on_trial_end(self, strategy: str, fold: int, folds: int, *, dice: float) -> None:
         """Print a line for a trial of `auto:search`."""
         print(f"trial {fold}/{folds} of {strategy:<34}  Dice {dice:.3f}", file=sys.stderr)
 

@@ -159,7 +159,7 @@ def augment(
         mask.view(np.uint8), columns, rows, cv2.INTER_NEAREST, borderMode=border
     )
     changed = _change_gray_levels(warped.reshape(image.shape), settings, rng)
-    image, shown = change_appearance(changed, warped_mask > 0, settings, rng)
+    image, shown = change_appearance(changed, warped_mask > 0, settings, rng=rng)
     if mask.dtype == bool:
         return image, shown
     return image, np.where(shown, warped_mask, np.uint8(0))
@@ -247,7 +247,7 @@ def _change_gamma_and_contrast(image: np.ndarray, settings: Augmentation, rng) -
 
 
 def change_appearance(
-    image: np.ndarray, mask: np.ndarray, settings: Augmentation, rng: np.random.Generator
+    image: np.ndarray, mask: np.ndarray, settings: Augmentation, *, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw how the same anatomy might look elsewhere. An effect that is off draws nothing.
 

@@ -278,13 +278,14 @@ def load_each(
     cases: Sequence[Case], indices: Sequence[int], use: Callable[[int, Sample], None]
 ) -> None:
     """Load cases in threads and hand them on; raise what cannot be loaded at the end."""
-    use_each(cases, indices, lambda case: case.load(), use)
+    use_each(cases, indices, lambda case: case.load(), use=use)
 
 
 def use_each(
     cases: Sequence[C],
     indices: Sequence[int],
     read: Callable[[C], T],
+    *,
     use: Callable[[int, T], None],
 ) -> None:
     """Read something of cases in threads and hand it on; raise what cannot be read at the end."""

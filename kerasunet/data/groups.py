@@ -238,7 +238,7 @@ def find_near_duplicates(
         for pair, sides in cut.items()
     ]
     changed += [
-        NearDuplicates(one, other, agreement(turned(stack[one], turn), stack[other]), turn)
+        NearDuplicates(one, other, agreement(turned(stack[one], turn), stack[other]), turn=turn)
         for one, other, turn in _turned_pairs_above(coarse)
     ]
     known += [pair for pair in changed if pair.correlation >= _LEAST_OF_CHANGED]

@@ -252,7 +252,7 @@ def require_one_code(cases: Sequence[Case]) -> None:
             row = np.frombuffer(text, np.uint8).reshape(_CODES)
             put(index, row, np.zeros(_CODES[:2], bool), None)
 
-        use_each(plain, indices, FileCase.codes, keep)
+        use_each(plain, indices, FileCase.codes, use=keep)
 
     found: dict[str, list[str]] = {}
     rows = cached_rows(plain, _CODES, name).images if plain else ()

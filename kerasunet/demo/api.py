@@ -152,7 +152,7 @@ class _Endpoints:
         verdict, scores = result.evaluate(choice)
         packed = as_zip(given.name, result.comparison, verdict, scores=scores, truth=result.truth)
         path = self._file(request, f"kerasunet-{safe_name(given.name)}.zip", packed)
-        return rows(given.name, scores, choice, result.shown), path
+        return rows(given.name, scores, choice, object_=result.shown), path
 
     def batch(
         self,
@@ -176,7 +176,11 @@ class _Endpoints:
         self._context.files.keep(request, *(images or []))
         given = _guarded(batch.pair_masks, images or [])
         results, choice = batch.BatchResults([], {}), _choice(threshold, smallest)
-        list(batch.run(results, given, self._candidates_of, _modality(modality), choice))
+        list(
+            batch.run(
+                results, given, self._candidates_of, modality=_modality(modality), choice=choice
+            )
+        )
         return results.lines, self._file(request, "kerasunet-batch.zip", results.zip)
 
     def example(self, request: gr.Request, modality: str = "", number: int = 0) -> tuple[str, str]:

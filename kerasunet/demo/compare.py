@@ -102,7 +102,7 @@ def _html(result: Result, choice: Choice) -> tuple[str, bytes]:
 
 def _csv(result: Result, choice: Choice) -> tuple[str, bytes]:
     _, scores = result.evaluate(choice)
-    return ".csv", as_csv(rows(result.image.name, scores, choice, result.shown)).encode()
+    return ".csv", as_csv(rows(result.image.name, scores, choice, object_=result.shown)).encode()
 
 
 def _title(result: Result) -> str:

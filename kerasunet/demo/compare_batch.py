@@ -68,6 +68,7 @@ def run(
     results: BatchResults,
     given: list[tuple[str, str | None]],
     candidates_of: Callable[[str], list[Candidate]],
+    *,
     modality: str,
     choice: Choice,
 ) -> Iterator[str]:
@@ -91,7 +92,7 @@ def run(
                 opened = with_truth(opened, mask, objects_of(candidates))
             opened = replace(opened, name=name)
             folder = f"{number:03d}_{safe_name(name)}"
-            _add(results, folder, opened, candidates, choice)
+            _add(results, folder, opened, candidates=candidates, choice=choice)
         except ValueError as error:
             results.lines.append({"image": name, "error": str(error)})
         yield name
@@ -105,12 +106,12 @@ def _names(given: list[tuple[str, str | None]]) -> list[str]:
 
 
 def _add(
-    results: BatchResults, folder: str, image: InputImage, candidates: list[Candidate], choice
+    results: BatchResults, folder: str, image: InputImage, *, candidates: list[Candidate], choice
 ) -> None:
     whole = Result(image, compare(image.pixels, candidates, image.spacing))
     for name in whole.whole.objects or [""]:
         verdict, scores = replace(whole, object=name).evaluate(choice)
-        results.lines.extend(rows(image.name, scores, choice, name))
+        results.lines.extend(rows(image.name, scores, choice, object_=name))
         masks = {**mask_files(verdict), "consensus": verdict.consensus}
         place = f"{folder}/{safe_name(name)}" if name else folder
         results.files.update({f"{place}/{one}.png": png(mask) for one, mask in masks.items()})
@@ -157,7 +158,7 @@ def _runner(context: Context):
         except ValueError as error:
             return problem_html(error), "", gr.File(visible=False)
         results, choice = BatchResults([], {}), Choice(threshold, smallest)
-        steps = run(results, given, candidates_of(context, added), modality, choice)
+        steps = run(results, given, candidates_of(context, added), modality=modality, choice=choice)
         for done, name in enumerate(steps, 1):
             progress((done, len(given)), desc=name)
         path = new_file("kerasunet-batch.zip", results.zip)

@@ -124,7 +124,9 @@ def presets_html(strategy: str, start: Start, other_rate: float = 0) -> str:
         other_rate: Rate at which the presets of a path train the other path; 0 freezes it.
     """
     pressed = _same(strategy, start)
-    rows = [_row(title, buttons, pressed, start) for title, buttons in _rows(start, other_rate)]
+    rows = [
+        _row(title, buttons, pressed, start=start) for title, buttons in _rows(start, other_rate)
+    ]
     return f'<div class="presets">{"".join(rows)}</div>'
 
 
@@ -139,13 +141,13 @@ def _rows(start: Start, other_rate: float) -> Iterator[tuple[str, dict[str, str]
     yield "Chosen from your images", {"auto": "auto", "search": "auto:search"}
 
 
-def _row(title: str, buttons: dict[str, str], pressed: object, start: Start) -> str:
-    drawn = [_button(caption, text, pressed, start) for caption, text in buttons.items()]
+def _row(title: str, buttons: dict[str, str], pressed: object, *, start: Start) -> str:
+    drawn = [_button(caption, text, pressed, start=start) for caption, text in buttons.items()]
     heading = f'<div role="group" aria-label="{title}"><span>{title}</span>'
     return f"{heading}<div>{''.join(drawn)}</div></div>"
 
 
-def _button(caption: str, text: str, pressed: object, start: Start) -> str:
+def _button(caption: str, text: str, pressed: object, *, start: Start) -> str:
     state = "true" if _same(text, start) == pressed else "false"
     return (
         f'<button type="button" data-strategy="{text}" aria-label="{text}" title="{text}" '
@@ -220,7 +222,7 @@ def _boxes(start: Start) -> list[_Box]:
         y = _MARGIN + _STRIDE * (level - 1)
         left = _MARGIN + min(_SLANT, 16 / layout.depth) * (level - 1)
         if level == layout.depth + 1:
-            boxes.append(_Box(block, (_WIDTH - _BOTTLENECK) / 2, y, _BOTTLENECK))
+            boxes.append(_Box(block, (_WIDTH - _BOTTLENECK) / 2, y, width=_BOTTLENECK))
         else:
             boxes.append(_Box(block, left if number < layout.depth else _WIDTH - _BLOCK - left, y))
     return boxes
@@ -311,7 +313,7 @@ def _state(selected: Selection | None, layers: tuple[str, ...], start: Start) ->
         return _State("false", "frozen", "frozen")
     words, short, rate = _at_rate(selected.rates_in(layers))
     if len(trained) == len(own):
-        return _State("true", f"trains{words}", f"trains{short}", rate)
+        return _State("true", f"trains{words}", f"trains{short}", rate=rate)
     touched = len({w.layer for w in trained})
     if len(layers) == 1:
         return _State("mixed", f"trains in part{words}", "trains in part")
@@ -336,7 +338,8 @@ def single_layers_html(selected: Selection | None, start: Start) -> str:
 
 def _layer_row(block: str, selected: Selection | None, start: Start) -> str:
     buttons = [
-        _layer_button(block, layer, selected, start) for layer in start.layout.layers_of(block)
+        _layer_button(block, layer, selected, start=start)
+        for layer in start.layout.layers_of(block)
     ]
     return (
         f'<div role="group" aria-label="Layers of {block}"><span>{block}</span>'
@@ -344,7 +347,7 @@ def _layer_row(block: str, selected: Selection | None, start: Start) -> str:
     )
 
 
-def _layer_button(block: str, layer: str, selected: Selection | None, start: Start) -> str:
+def _layer_button(block: str, layer: str, selected: Selection | None, *, start: Start) -> str:
     state = _state(selected, (layer,), start)
     count = start.network.layers[layer]
     weights = [w for w in start.layout.weights if w.layer == layer]

@@ -183,7 +183,7 @@ def advice_table() -> str:
 
     known = Evidence.published()
     rows = [
-        _advice_row(modality, images, START_WORDS[start], advice)
+        _advice_row(modality, images, START_WORDS[start], advice=advice)
         for modality, images, start in QUESTIONS
         if (advice := known.advice(modality, images, start))
     ]
@@ -199,7 +199,7 @@ def advice_table() -> str:
     )
 
 
-def _advice_row(modality: Modality, images: int, start: str, advice: Advice) -> str:
+def _advice_row(modality: Modality, images: int, start: str, *, advice: Advice) -> str:
     seen = "; ".join(f"{o.dice:.3f} on {o.data} with {o.images} images" for o in advice.seen)
     words = (f"<code>{escape(advice.strategy)}</code>", start, escape(seen))
     cells = "".join(f"<td class=words>{text}</td>" for text in words)
@@ -269,7 +269,7 @@ def _draw_side(label: str) -> _Side:
         )
         with gr.Accordion("Numbers", open=False):
             numbers = gr.HTML(apply_default_css=False, elem_id=f"{name}-numbers")
-    return _Side(column, choice, curves, strategies, numbers)
+    return _Side(column, choice, curves, strategies=strategies, numbers=numbers)
 
 
 def _draw_opening(context: Context) -> tuple[gr.Component, ...]:

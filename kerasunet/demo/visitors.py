@@ -209,7 +209,7 @@ def open_image(path: str, frame: int | None = None) -> InputImage:
         frames = count_frames(path) or 1
     except (OSError, ValueError) as error:
         raise _without_folder(error, path) from None
-    opened = InputImage(Path(path).name, pixels, spacing, "", path=path, frame=frame or 0)
+    opened = InputImage(Path(path).name, pixels, spacing, modality="", path=path, frame=frame or 0)
     return replace(opened, frames=frames).with_modality("")
 
 

@@ -200,7 +200,7 @@ def pool_of(folder: str | os.PathLike, group_pattern: str | None = None) -> Pool
     if not unannotated:
         raise FileNotFoundError(f"{folder}: every image has a mask; nothing is left to annotate")
     images = [frame for case in unannotated for frame in _frames(case)]
-    known = [PoolImage(c.key, c.group, c.image, getattr(c, "frame", None)) for c in annotated]
+    known = [PoolImage(c.key, c.group, c.image, frame=getattr(c, "frame", None)) for c in annotated]
     return Pool(_grouped(images, group_pattern), known)
 
 
@@ -226,7 +226,7 @@ def _frames(case: UnannotatedCase) -> Iterator[PoolImage]:
         count = 1  # Said when it is read.
     for frame in range(count):
         key = f"{case.key}-frame{frame:04d}" if count > 1 else case.key
-        yield PoolImage(key, case.group, case.image, frame if count > 1 else None)
+        yield PoolImage(key, case.group, case.image, frame=frame if count > 1 else None)
 
 
 def _grouped(images: list[PoolImage], pattern: str | None) -> list[PoolImage]:
@@ -361,15 +361,16 @@ def rank(
             break
         scores = gains * distances.nearest[: len(images)]
         best = max(free, key=scores.__getitem__)  # The first of equals.
-        chosen.append(_ranked(images[best], looks[best], gains[best], distances.nearest[best]))
+        chosen.append(_ranked(images[best], looks[best], (gains[best], distances.nearest[best])))
         taken.add(shown[best])
         groups.add(images[best].group)
         distances.add(best)
     return chosen
 
 
-def _ranked(image: PoolImage, look: Look, gain: float, distance: float) -> Ranked:
-    values = (gain * distance, gain, look.disagreement, look.entropy, distance)
+def _ranked(image: PoolImage, look: Look, factors: tuple[float, float]) -> Ranked:
+    doubt, distance = factors
+    values = (doubt * distance, doubt, look.disagreement, look.entropy, distance)
     return Ranked(image, *map(float, values))
 
 

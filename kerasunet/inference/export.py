@@ -155,7 +155,7 @@ def export(
         }
         with alone_in(place):  # Another export may have come first.
             sidecar = sidecar_of(path, format, int8, source=source)
-            publish(folder, path, sidecar, {**card.to_json(), "export": facts})
+            publish(folder, path, sidecar, told={**card.to_json(), "export": facts})
     return Export(path, sidecar, comparison)
 
 

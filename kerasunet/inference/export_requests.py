@@ -133,7 +133,7 @@ def _described(sidecar: Path) -> dict[str, Any]:
         return {}
 
 
-def publish(folder: Path, path: Path, sidecar: Path, told: Mapping[str, Any]) -> None:
+def publish(folder: Path, path: Path, sidecar: Path, *, told: Mapping[str, Any]) -> None:
     """Move an export to its place and describe it; of OpenVINO's files the weights come first.
 
     If it is interrupted, both the old files and the new ones are known as an export of the model.

@@ -129,7 +129,11 @@ def segmentation(
     mask = objects.decide(squeezed, threshold)
     probability = np.ascontiguousarray(objects.probabilities(squeezed))
     return Segmentation(
-        image, probability if objects.several else probability[0], mask, spacing, objects
+        image,
+        probability if objects.several else probability[0],
+        mask,
+        spacing=spacing,
+        objects=objects,
     )
 
 

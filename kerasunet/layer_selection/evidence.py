@@ -351,21 +351,21 @@ def weigh(
         values = np.array([np.asarray(scores[one], float) for one in priors])
         trial_mean = -values.mean(1)
         trial_covariance = _covariance(values, groups, folds)
-        mean, covariance = _posterior(mean, covariance, trial_mean, trial_covariance)
+        mean, covariance = _posterior(mean, covariance, (trial_mean, trial_covariance))
     best = int(np.argmin(mean))
     found = []
     for row, (one, prior) in enumerate(priors.items()):
-        behind, error = _difference(mean, covariance, row, best)
+        behind, error = _difference(mean, covariance, row, best=best)
         trial, dice = None, math.nan
         if trial_mean is not None and trial_covariance is not None:
-            trial = Belief(*_difference(trial_mean, trial_covariance, row, best))
+            trial = Belief(*_difference(trial_mean, trial_covariance, row, best=best))
             dice = float(-trial_mean[row])
-        found.append(Weighed(one, prior, trial, behind, error, dice))
+        found.append(Weighed(one, prior, trial, behind=behind, error=error, dice=dice))
     return tuple(sorted(found, key=lambda one: one.behind))
 
 
 def _difference(
-    mean: NDArray[np.float64], covariance: NDArray[np.float64], row: int, best: int
+    mean: NDArray[np.float64], covariance: NDArray[np.float64], row: int, *, best: int
 ) -> tuple[float, float]:
     """Return how far one is behind another, and the standard deviation of that."""
     variance = covariance[row, row] + covariance[best, best] - 2 * covariance[row, best]
@@ -390,11 +390,10 @@ def _covariance(
 def _posterior(
     mean: NDArray[np.float64],
     covariance: NDArray[np.float64],
-    trial_mean: NDArray[np.float64],
-    trial_covariance: NDArray[np.float64],
+    trial: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     # How hard the cases are for all is unknown: a common shift of any size is as likely.
-    likelihood = np.linalg.inv(trial_covariance + _UNKNOWN_SHIFT)
+    likelihood = np.linalg.inv(trial[1] + _UNKNOWN_SHIFT)
     prior = np.linalg.inv(covariance)
     together = np.linalg.inv(prior + likelihood)
-    return together @ (prior @ mean + likelihood @ trial_mean), together
+    return together @ (prior @ mean + likelihood @ trial[0]), together

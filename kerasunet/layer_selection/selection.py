@@ -264,7 +264,7 @@ class Member(NamedTuple):
 class TrialListener(Protocol):
     """A callback of a training that also wants to know how a search is going."""
 
-    def on_trial_end(self, strategy: str, fold: int, folds: int, dice: float) -> None:
+    def on_trial_end(self, strategy: str, fold: int, folds: int, *, dice: float) -> None:
         """Take note of a trial: its strategy, its fold from 1, and its Dice on that fold."""
 
 
@@ -321,7 +321,7 @@ def search(
             dice = _score(network, training, part, optimization=shorter, augmentation=augmentation)
             found += dice.tolist()
             for listener in listeners:
-                listener.on_trial_end(text, number, folds, float(dice.mean()))
+                listener.on_trial_end(text, number, folds, dice=float(dice.mean()))
         scores[text] = found
     weighed = weigh(priors, scores, [training.groups[row] for row in order], folds=folds)
     return weighed, folds, shorter.steps

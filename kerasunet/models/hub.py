@@ -297,7 +297,9 @@ def _upload(text: str, contents: dict[str, bytes], *, private: bool) -> str:
             (Path(folder) / name).write_bytes(content)
         api = hub.HfApi(library_name="kerasunet")
         place = api.create_repo(address.repository, private=private or None, exist_ok=True)
-        _require_pushed(text, address.repository, api.list_repo_files(address.repository), contents)
+        _require_pushed(
+            text, address.repository, api.list_repo_files(address.repository), contents=contents
+        )
         api.upload_folder(
             repo_id=address.repository,
             folder_path=folder,
@@ -307,7 +309,7 @@ def _upload(text: str, contents: dict[str, bytes], *, private: bool) -> str:
 
 
 def _require_pushed(
-    text: str, repository: str, names: Sequence[str], contents: Mapping[str, bytes]
+    text: str, repository: str, names: Sequence[str], *, contents: Mapping[str, bytes]
 ) -> None:
     """Refuse files of these names that no push wrote; an earlier model stays, as a revision."""
     own = _OWN.intersection(names)

@@ -114,7 +114,8 @@ def finetune(
     callbacks = checked(callbacks, files.writes, settings.optimization.schedule)
     settings = with_precision(settings, files.recorded, restart=restart)
     with exclusive(files.path), prepared_backend(**settings.optimization.computation):
-        return _Finetuning(settings, files, prepared, kept, restart).run(callbacks, compact)
+        run = _Finetuning(settings, files, prepared, kept=kept, restart=restart)
+        return run.run(callbacks, compact)
 
 
 @dataclass(frozen=True)
@@ -301,15 +302,13 @@ class _Finetuning:
         }
 
     def _write_overlays(self, cases: DecodedCases, measured: dict[str, _Measured]) -> None:
-        threshold = self.settings.threshold
+        decide, threshold = cases.objects.decide, self.settings.threshold
+        found = {name: decide(one.probabilities, threshold) for name, one in measured.items()}
         write_overlays(
             self.files.overlays,
             cases.images,
             cases.masks,
-            {
-                name: cases.objects.decide(one.probabilities, threshold)
-                for name, one in measured.items()
-            },
+            predictions=found,
             names=cases.keys,
             scores=measured["after"].evaluation.case_dice,
             objects=cases.objects,
@@ -333,8 +332,8 @@ class _Finetuning:
             objects=data.objects.names if data.objects.several else (),
             steps=self.files.stopped_at(settings.optimization.steps),
         )
-        parts = data.select(split.train), data.select(split.validation)
-        return with_seen(card, settings, *parts, held_out=self.prepared.held_out)
+        trained, judged = data.select(split.train), data.select(split.validation)
+        return with_seen(card, settings, trained, judged=judged, held_out=self.prepared.held_out)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,9 @@ def frames_of(paths: Sequence[Path], chosen: int | None) -> dict[str, Frame]:
             if name in frames:
                 raise ValueError(f"{path}: {name} would name two masks; rename the file")
             frame = number if several else None
-            frames[name] = Frame(path, label, file, name, frame, len(numbers), total)
+            frames[name] = Frame(
+                path, label, file, name=name, number=frame, wanted=len(numbers), total=total
+            )
     return frames
 
 

@@ -243,8 +243,8 @@ def with_seen(
     card: ModelCard,
     settings: FinetuneSettings | PretrainSettings,
     trained: Sequence[Case],
-    judged: Sequence[Case],
     *,
+    judged: Sequence[Case],
     held_out: DataSet | None = None,
 ) -> ModelCard:
     """Return a card that says what its model has seen, its start included.

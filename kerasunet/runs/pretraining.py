@@ -141,7 +141,7 @@ def _pretrain(
         model = plain_copy(model)
         evaluation = evaluate(model, validation, threshold=0.5)
         evaluation.write_csv(files.cases)
-        card = _card(settings, *data, evaluation)
+        card = _card(settings, *data, evaluation=evaluation)
         models.save(model, files.model, card)
     return Pretrained(files.path, files.finish(_summary(card, evaluation)))
 
@@ -163,7 +163,7 @@ def _decode(data: DataSet, channels: int, side: int) -> DecodedCases:
 
 
 def _card(
-    settings: PretrainSettings, data: DataSet, validation: DataSet, evaluation: Evaluation
+    settings: PretrainSettings, data: DataSet, validation: DataSet, *, evaluation: Evaluation
 ) -> models.ModelCard:
     modality, sides = modality_of_data(data), settings.sides
     what = "natural images" if modality == "photograph" else data.name
@@ -184,7 +184,7 @@ def _card(
         settings=without_paths(settings, data=data.name, validation_data=validation.name),
         objects=data.objects.names if data.objects.several else (),
     )
-    return with_seen(card, settings, data.cases, validation.cases, held_out=validation)
+    return with_seen(card, settings, data.cases, judged=validation.cases, held_out=validation)
 
 
 def _build(settings: PretrainSettings, objects: Objects) -> keras.Model:

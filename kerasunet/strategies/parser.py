@@ -200,7 +200,7 @@ class _Parser:
                 self._fail(f"unexpected {match[0]!r} at position {match.start() + 1}")
             if match.lastgroup:
                 is_word, is_factor = match.lastgroup in ("word", "rgn"), match.lastgroup == "factor"
-                yield _Token(match[0].lower(), match.start() + 1, is_word, is_factor)
+                yield _Token(match[0].lower(), match.start() + 1, is_word, is_factor=is_factor)
 
     def _peek(self, ahead: int = 0) -> _Token:
         return self.tokens[min(self.index + ahead, len(self.tokens) - 1)]

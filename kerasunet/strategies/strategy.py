@@ -321,10 +321,19 @@ class _Phrase(NamedTuple):
 
     def at_rate(self, rate: Rate) -> "_Phrase":
         operand = self.enclosed(self.precedence < TIGHTEST)
-        return _Phrase(f"{rate}{operand.text}", TIGHTEST, False, operand.ends_as_range_start)
+        return _Phrase(
+            f"{rate}{operand.text}",
+            TIGHTEST,
+            False,
+            ends_as_range_start=operand.ends_as_range_start,
+        )
 
     def enclosed(self, needed: bool) -> "_Phrase":
-        return _Phrase(f"({self.text})", self.precedence, False, False) if needed else self
+        return (
+            _Phrase(f"({self.text})", self.precedence, False, ends_as_range_start=False)
+            if needed
+            else self
+        )
 
 
 def _join(left: _Phrase, operator: str, right: _Phrase) -> _Phrase:
@@ -336,5 +345,5 @@ def _join(left: _Phrase, operator: str, right: _Phrase) -> _Phrase:
         left.text + operator + right.text,
         precedence,
         left.starts_as_range_end,
-        right.ends_as_range_start,
+        ends_as_range_start=right.ends_as_range_start,
     )

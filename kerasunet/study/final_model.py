@@ -81,7 +81,7 @@ def train_final_model(study: Study) -> Path:
     statistics = StudyStatistics(read_results([study.directory]))
     scenario = statistics.results.largest_scenarios[0]
     text = statistics.best_fixed(scenario)
-    settings = _settings(study, statistics.results, scenario, text)
+    settings = _settings(study, statistics.results, scenario, text=text)
     data, path = load_data(settings), study.directory / MODEL
     card = _card(settings, data, _rows(statistics.results, scenario, text))
     if count := study.record["data"].get(WITHOUT_SPACING):
@@ -135,7 +135,7 @@ def _is_made(path: Path, card: ModelCard) -> bool:
 
 
 def _settings(
-    study: Study, results: StudyResults, scenario: Scenario, text: str
+    study: Study, results: StudyResults, scenario: Scenario, *, text: str
 ) -> FinetuneSettings:
     runs = results.at(scenario).finished
     rate = float(runs[runs["strategy"] == text]["learning_rate"].astype(float).median())
@@ -170,4 +170,4 @@ def _card(settings: FinetuneSettings, data: DataSet, rows: list[dict[str, Any]])
         settings={**without_paths(settings, data=data.name), "cross_validation": settings.folds},
         objects=data.objects.names if data.objects.several else (),
     )
-    return with_seen(card, settings, data.cases, ())
+    return with_seen(card, settings, data.cases, judged=())

@@ -175,15 +175,17 @@ def train(
             where the last good weights are.
     """
     optimization.require_validation(len(validation))
-    state = _restored(model, checkpoint, history, stage)
+    state = _restored(model, checkpoint, history, stage=stage)
     size, seed = optimization.batch_size, optimization.seed
     batches = Batches(training, size, augmentation, seed=seed, views=views, sides=sides)
-    inputs: Batches | ActivationCache = batches
+    feed: Batches | ActivationCache = batches
     if views is not None or learner is None:
-        learner, inputs = _with_activation_cache(model, batches, checkpoint.parent)
+        learner, feed = _with_activation_cache(model, batches, checkpoint.parent)
     listeners = listening(callbacks, model, optimization)
     listeners.on_train_begin()
-    epochs = _Epochs(model, learner, inputs, validation, optimization, listeners)
+    epochs = _Epochs(
+        model, learner, feed, validation=validation, optimization=optimization, listeners=listeners
+    )
     relative = None if relative_power is None else RelativeRates(model, batches, relative_power)
     while not _is_finished(state, optimization) and (stage is None or state.epoch < stage.stop):
         try:
@@ -204,7 +206,7 @@ def train(
 
 
 def _restored(
-    model: keras.Model, checkpoint: Path, history: Path, stage: range | None
+    model: keras.Model, checkpoint: Path, history: Path, *, stage: range | None
 ) -> TrainingState:
     """Return what an interrupted training had reached; write its history, which came last."""
     if not checkpoint.is_file():
@@ -229,8 +231,7 @@ def _with_activation_cache(
 
 
 def _is_finished(state: TrainingState, settings: Optimization) -> bool:
-    waited = state.epoch - state.best_epoch
-    gave_up = settings.patience is not None and waited >= settings.patience
+    gave_up = settings.patience is not None and state.epoch - state.best_epoch >= settings.patience
     return state.stopped or gave_up or state.epoch * settings.validate_every >= settings.steps
 
 
@@ -269,8 +270,7 @@ class _Epochs:
         logs, last = self._steps(first, last)
         weights = self.model.get_weights()  # Those measured: callbacks may set others.
         _require_finite("weights", weights, last)
-        cases = self.validation
-        logs["val_dice"] = mean_dice(self.model, cases) if len(cases) else math.nan
+        logs["val_dice"] = mean_dice(self.model, self.validation) if self.validation else math.nan
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         self.listeners.on_epoch_end(epoch, logs)
         return {"step": last, **logs, "seconds": time.perf_counter() - started}, weights

@@ -41,7 +41,7 @@ def make_optimizer(settings: Optimization, first_step: int = 0) -> keras.optimiz
     rate, warmup = settings.learning_rate, int(settings.warmup * settings.steps)
     if settings.schedule == "constant":
         return WarmedAdam(rate, warmup, first_step, global_clipnorm=settings.clip_norm)
-    schedule = WarmupSchedule(rate, settings.steps, warmup, first_step)
+    schedule = WarmupSchedule(rate, settings.steps, warmup, first_step=first_step)
     return ScheduledAdam(schedule, name="adam", global_clipnorm=settings.clip_norm)
 
 
@@ -111,7 +111,7 @@ def pull_to_start(
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """Linear rise from 0, then a half cosine down to 0 (Loshchilov and Hutter, 2017)."""
 
-    def __init__(self, peak: float, steps: int, warmup_steps: int, first_step: int = 0):
+    def __init__(self, peak: float, steps: int, warmup_steps: int, *, first_step: int = 0):
         self.peak, self.steps, self.warmup_steps = peak, steps, warmup_steps
         self.first_step = first_step
 
@@ -215,7 +215,7 @@ class RelativeRates:
         self._copy.set_weights(self._model.get_weights())
         own = {v.path: math.sqrt(squared_norm(v)) for v in self._copy.trainable_variables}
         steps = self._batches.steps(first, min(first + BATCHES, last))
-        squares = [squared_norms(self._copy, self._recorder, *batch) for batch in steps]
+        squares = [squared_norms(self._copy, self._recorder, batch) for batch in steps]
         norms = {
             path: float(np.mean([math.sqrt(batch[path]) for batch in squares])) / length
             for path, length in own.items()
@@ -267,14 +267,19 @@ def record_gradients(model: keras.Model) -> GradientRecorder:
 
 
 def squared_norms(
-    model: keras.Model, recorder: GradientRecorder, images: np.ndarray, masks: np.ndarray
+    model: keras.Model, recorder: GradientRecorder, batch: tuple[np.ndarray, np.ndarray]
 ) -> dict[str, float]:
     """Return the squared norm of the gradient of every trained variable, by its path.
+
+    Args:
+        model: As `record_gradients` compiled it.
+        recorder: What that returned.
+        batch: Images and masks.
 
     Raises:
         FloatingPointError: A gradient is NaN or infinite.
     """
-    model.train_on_batch(images, masks)
+    model.train_on_batch(*batch)
     paths = [variable.path for variable in model.trainable_variables]
     squares = dict(zip(paths, map(squared_norm, recorder.gradients), strict=True))
     wrong = [path for path, square in squares.items() if not math.isfinite(square)]

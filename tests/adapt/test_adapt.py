@@ -368,7 +368,7 @@ def test_the_choice_for_a_fold_knows_nothing_of_it(short, pairs, tiny_model_file
         changed, name = load(folder), str(tiny_model_file)
         card = models.card(name)
         pictures = Pictures(changed)
-        tried = (evaluate_untouched(name, card, pictures, 32),)
+        tried = (evaluate_untouched(name, card, pictures, size=32),)
         contenders = Contenders(tried, {name: card}, Evidence.published(), "ultrasound")
         fits = Fits(tmp_path / "fits", pictures, settings, 4, Silent())
         chosen.append(CrossValidation(folds, contenders, fits, 2).choose((1, 2, 3)))

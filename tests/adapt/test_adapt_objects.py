@@ -182,7 +182,7 @@ def test_statistics_of_images_come_from_files_and_do_not_depend_on_their_size(tm
 def test_a_model_of_your_own_knows_what_its_images_were_like(tmp_path):
     """Its card says so, and as a start for other images it warns."""
     cases = load("simulated-ultrasound:24").cases
-    card = with_seen(models.card("ultrasound-all"), FinetuneSettings(), cases, ())
+    card = with_seen(models.card("ultrasound-all"), FinetuneSettings(), cases, judged=())
     found = image_statistics(cases)
     assert card.images.brightness.low == pytest.approx(np.percentile(found.brightness, 1), abs=0.01)
     assert card.images.contrast.high == pytest.approx(np.percentile(found.contrast, 99), abs=0.01)
@@ -190,7 +190,7 @@ def test_a_model_of_your_own_knows_what_its_images_were_like(tmp_path):
     dark = Survey(None, None, "ultrasound", False, 40.0, 0, images={"brightness": 1.0})
     (line,) = dark.unlike("mine", card)
     assert "mine was trained on" in line
-    few = with_seen(models.card("ultrasound-all"), FinetuneSettings(), cases[:19], ())
+    few = with_seen(models.card("ultrasound-all"), FinetuneSettings(), cases[:19], judged=())
     assert few.images is None
 
 

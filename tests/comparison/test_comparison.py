@@ -289,7 +289,7 @@ def test_one_of_several_objects_is_compared():
         best = score(about, verdict, labels == value)[0]
         assert (best.name, best.dice) in {("organs", 1.0), ("lungs", 1.0), ("any", 1.0)}
     np.testing.assert_array_equal(judge(whole).masks["organs"], labels == 1)
-    lines = as_csv(rows("scan.png", score(about, verdict), Choice(), "heart"))
+    lines = as_csv(rows("scan.png", score(about, verdict), Choice(), object_="heart"))
     assert lines.splitlines()[0].startswith("image,object,strategy")
     assert "object" not in as_csv(rows("scan.png", score(about, verdict), Choice())).split(",")
 

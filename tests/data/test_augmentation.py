@@ -186,7 +186,7 @@ def test_each_change_of_appearance_leaves_the_mask_alone(name, value):
 def test_effects_that_are_off_draw_nothing():
     image, mask = disc()
     rng, untouched = np.random.default_rng(3), np.random.default_rng(3)
-    same, same_mask = change_appearance(image.astype(np.float32), mask, Augmentation(), rng)
+    same, same_mask = change_appearance(image.astype(np.float32), mask, Augmentation(), rng=rng)
     assert np.array_equal(same, image) and np.array_equal(same_mask, mask)
     assert rng.bit_generator.state == untouched.bit_generator.state
 

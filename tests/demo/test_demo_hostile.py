@@ -401,7 +401,8 @@ def test_files_of_one_name_are_told_apart_or_refused(tmp_path, scan):
     results = batch.BatchResults([], {})
     one = Candidate("all", "all", 1, True, lambda image: Found(image > 100))
     pairs = batch.pair_masks(list(map(str, given)))
-    assert list(batch.run(results, pairs, lambda _: [one], "ultrasound", Choice())) == [
+    known = {"modality": "ultrasound", "choice": Choice()}
+    assert list(batch.run(results, pairs, lambda _: [one], **known)) == [
         "scan.png", "scan.png (2)", "scan.png (3)",
     ]  # fmt: skip
     assert [line["image"] for line in results.lines] == ["scan.png", "scan.png (2)", "scan.png (3)"]

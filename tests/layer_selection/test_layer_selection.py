@@ -206,7 +206,7 @@ class Listener:
     def __init__(self):
         self.told = []
 
-    def on_trial_end(self, *values):
+    def on_trial_end(self, *values, dice):
         self.told.append(values)
 
 

@@ -71,8 +71,8 @@ def check(
     name_or_path: str | os.PathLike,
     manual_dir: str | os.PathLike | None = None,
     objects: Sequence[str] = (),
-    mask_threshold: int | None = None,
     *,
+    mask_threshold: int | None = None,
     overlapping: bool = False,
     group_pattern: str | None = None,
 ) -> Report:

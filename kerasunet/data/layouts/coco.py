@@ -211,7 +211,7 @@ class CocoOutlines:
         )
         others = sum(len(pieces) for *_, pieces in good) - len(polygons)
         elsewhere = tuple(n for n, box, one in good if _lies_elsewhere(box, one, self.size))
-        return Outlines(self.path, self.size, polygons, others, elsewhere)
+        return Outlines(self.path, self.size, polygons, others=others, elsewhere=elsewhere)
 
     def of(self, labels: Collection[str]) -> CocoOutlines:
         """Return the annotations with only those of some categories, and of the background."""

@@ -137,7 +137,7 @@ def _content_of(path: Path, *, required: bool) -> _Content | None:
         outlines=_outlines(path, content, faults),
     )
     image = PureWindowsPath(str(content.get("imagePath") or "")).name
-    return _Content(image, bool(content.get("imageData")), _is_ignored(content), drawn)
+    return _Content(image, bool(content.get("imageData")), _is_ignored(content), drawn=drawn)
 
 
 def _outlines(path: Path, content: Mapping[str, Any], faults: Collection[int]) -> Outlines:
@@ -150,7 +150,7 @@ def _outlines(path: Path, content: Mapping[str, Any], faults: Collection[int]) -
         for n, one in objects
         if _kind(one) in _POLYGONS
     )
-    return Outlines(path.parent, _size(content), polygons, len(objects) - len(polygons))
+    return Outlines(path.parent, _size(content), polygons, others=len(objects) - len(polygons))
 
 
 def _size(content: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -171,9 +171,9 @@ def _row(path: Path, line: int, cells: Mapping[str, str]) -> _Row:
         f"{path}:{line}",
         _located(path.parent, values["image"]),
         _located(path.parent, values["mask"]) if values["mask"] else None,
-        values["group"],
-        values["label"],
-        values["split"].lower(),
+        group=values["group"],
+        label=values["label"],
+        split=values["split"].lower(),
     )
 
 
@@ -339,7 +339,9 @@ def challenge(folder: Path) -> Sequence[Case] | None:
     pairs = {
         (images, masks): keys
         for images, masks in permutations(files, 2)
-        if (keys := keys_of_masks(files[masks], masks.name, files[images], images.name))
+        if (
+            keys := keys_of_masks(files[masks], masks.name, files[images], image_folder=images.name)
+        )
     }
     ends = [path for pair in pairs for path in pair]
     others = files.keys() - {*ends}

@@ -132,10 +132,11 @@ def _with_object(data: DataSet, objects: Sequence[str], mask_threshold: int | No
     parts = dict.fromkeys(by_file.values())
     chosen = {*choice.sources} if choice else set()
     if choice:
-        _check(choice, data.name, counts, (*classes, *parts), by_value=len(paths) > len(segmented))
+        by_value = len(paths) > len(segmented)
+        _check(choice, data.name, counts, classes=(*classes, *parts), by_value=by_value)
     if choice and chosen & parts.keys() and not (chosen - parts.keys()) & counts.keys():
         check_named(files, by_file, chosen=True)
-        cases = tuple(_of_files(case, choice, by_file, mask_threshold) for case in data.cases)
+        cases = tuple(_of_files(c, choice, by_file, threshold=mask_threshold) for c in data.cases)
         return replace(data, cases=cases)
     if not chosen and max(len(counts), len(classes)) > 1:
         report_all([_several(data.name, counts, classes)], "")
@@ -145,7 +146,7 @@ def _with_object(data: DataSet, objects: Sequence[str], mask_threshold: int | No
         check_named(files, by_file, chosen=False)
     elif not (chosen or counts) and _are_coco(data.cases):
         report_all([_nothing_drawn(data)], "")
-    cases = tuple(_chosen(case, choice, mask_threshold, {*segmented}) for case in data.cases)
+    cases = tuple(_chosen(c, choice, mask_threshold, segmented={*segmented}) for c in data.cases)
     remarks = tuple(fault for case in annotated for fault in case.annotation.faults)
     return replace(data, cases=cases, remarks=remarks)
 
@@ -183,7 +184,7 @@ def _with_known_classes(data: DataSet, choice: ObjectChoice | None) -> DataSet:
 
 
 def _of_files(
-    case: Case, choice: ObjectChoice, by_file: Mapping[Path, str], threshold: int | None
+    case: Case, choice: ObjectChoice, by_file: Mapping[Path, str], *, threshold: int | None
 ) -> Case:
     if not isinstance(case, FileCase):
         return case
@@ -206,7 +207,7 @@ def _segment_labels(path: Path) -> tuple[str, ...]:
 
 
 def _chosen(
-    case: Case, choice: ObjectChoice | None, threshold: int | None, segmented: Set[Path]
+    case: Case, choice: ObjectChoice | None, threshold: int | None, *, segmented: Set[Path]
 ) -> Case:
     if isinstance(case, AnnotatedCase) and choice:
         return replace(case, annotation=case.annotation.of(choice.sources))
@@ -277,7 +278,7 @@ def _quoted(text: str) -> str:
 
 
 def _check(
-    choice: ObjectChoice, name: str, counts: Counter[str], classes: Iterable[str], *, by_value: bool
+    choice: ObjectChoice, name: str, counts: Counter[str], *, classes: Iterable[str], by_value: bool
 ) -> None:
     """Require that what was chosen occurs.
 

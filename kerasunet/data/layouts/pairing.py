@@ -146,7 +146,7 @@ def _without(words: re.Pattern[str], key: str) -> str:
     return f"{folder}{slash}{found.lstrip('_ -')}"
 
 
-def keys_of_masks(masks: Files, folder: str, images: Files, image_folder: str) -> Files:
+def keys_of_masks(masks: Files, folder: str, images: Files, *, image_folder: str) -> Files:
     """Return the masks of a folder by the image in another, by their names or those of the folders.
 
     All are called `x_mask`, `x_segmentation` …; or both are called `x`, in folders such as `train/`

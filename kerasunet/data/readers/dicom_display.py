@@ -236,7 +236,7 @@ def _gray(stored: np.ndarray, header: Dataset, remarks: list[str]) -> np.ndarray
     values = _rescaled(stored, header, remarks)
     signed = stored.dtype.kind == "i" or values.min() < 0 or _shift(header) < 0
     for item in header.get("VOILUTSequence", []):
-        table = _sensible(item, signed, "VOILUTSequence", header, remarks)
+        table = _sensible(item, signed, "VOILUTSequence", header=header, remarks=remarks)
         if table is not None:
             return stretch(table.look_up(values), 0, table.top)
     windowed = _windowed(values, header, remarks)
@@ -253,7 +253,7 @@ def _rescaled(stored: np.ndarray, header: Dataset, remarks: list[str]) -> np.nda
     """Apply the modality LUT or the rescaling (C.11.1)."""
     signed = stored.dtype.kind == "i"
     for item in header.get("ModalityLUTSequence", []):
-        table = _sensible(item, signed, "ModalityLUTSequence", header, remarks)
+        table = _sensible(item, signed, "ModalityLUTSequence", header=header, remarks=remarks)
         if table is not None:
             return table.look_up(stored)
     slope, shift = numbers(header, "RescaleSlope"), _shift(header)
@@ -269,11 +269,11 @@ def _shift(header: Dataset) -> float:
 
 
 def _sensible(
-    item: Dataset, signed: bool, name: str, header: Dataset, remarks: list[str]
+    item: Dataset, signed: bool, name: str, *, header: Dataset, remarks: list[str]
 ) -> _Table | None:
     """Read a table; `None` if it makes no sense."""
     try:
-        return _table(item.LUTDescriptor, item["LUTData"], signed, header)
+        return _table(item.LUTDescriptor, item["LUTData"], signed, header=header)
     except Exception:  # Broken elements raise exceptions of every type.
         remarks.append(f"its {name} makes no sense and was ignored")
         return None
@@ -293,7 +293,7 @@ class _Table:
         return self.entries[np.clip(indices, 0, len(self.entries) - 1)]
 
 
-def _table(descriptor: Any, data: DataElement, signed: bool, header: Dataset) -> _Table:
+def _table(descriptor: Any, data: DataElement, signed: bool, *, header: Dataset) -> _Table:
     """Read a table from its descriptor and its data element (C.11.1.1.1, C.11.2.1.1)."""
     count, first, bits = (int(value) for value in descriptor)
     entries = _entries(_words(data, header), count % 2**16 or 2**16)
@@ -368,7 +368,7 @@ def _palette(stored: np.ndarray, header: Dataset) -> np.ndarray:
     data = [header[f"{color}PaletteColorLookupTableData"] for color in _COLORS]
     signed = stored.dtype.kind == "i"
     tables = [
-        _table(known, element, signed, header)
+        _table(known, element, signed, header=header)
         for known, element in zip(descriptors, data, strict=True)
     ]
     top = _top(np.concatenate([table.entries for table in tables]), descriptors[0][2], (8,))

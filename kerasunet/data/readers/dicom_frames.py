@@ -118,7 +118,7 @@ def frames_about(header: Dataset, count: int, source: Source) -> list[int]:
     elif not placed:
         found = _by_number(about, source.frame)
     if found is None and partner is not None and placed:
-        found = _by_place(about, partner, header, count)
+        found = _by_place(about, partner, header, count=count)
     alone = partner is None or partner.count == 1
     if found is None and alone and _may_be_of_one_image(about, partner):
         found = list(range(count)) if _of_other_segments(header, count) else None
@@ -128,7 +128,7 @@ def frames_about(header: Dataset, count: int, source: Source) -> list[int]:
 
 
 def _by_place(
-    about: list[list[_Reference]], partner: Partner, header: Dataset, count: int
+    about: list[list[_Reference]], partner: Partner, header: Dataset, *, count: int
 ) -> list[int] | None:
     """Match by where the frames lie; `None` if none lies there and the image is not referred to."""
     space = header.get("FrameOfReferenceUID")

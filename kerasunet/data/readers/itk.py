@@ -168,7 +168,7 @@ def _open(source: Source) -> Volume:
         padded,
         _affine(reader, unit) if _states(source, *_PLACES) else None,
         tuple(sizes.tolist()) if _states(source, *_SIZES) else None,
-        read,
+        read=read,
     )
 
 

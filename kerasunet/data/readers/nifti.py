@@ -93,7 +93,7 @@ def _opened(source: Source) -> tuple[Nifti1Header, Volume]:
 
     padded = (*shape, 1)[: max(3, len(shape))]
     affine = _affine(header)
-    return header, Volume(padded, affine, _sizes(header, affine), read)
+    return header, Volume(padded, affine, _sizes(header, affine), read=read)
 
 
 def _unpacked(source: Source, file: File, header: Nifti1Header) -> File:

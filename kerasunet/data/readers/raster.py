@@ -220,7 +220,7 @@ def locate(source: Source) -> Partner:
             source.name,
             source.frame,
             _page_count(picture),
-            (height, width),
+            shape=(height, width),
             order="unknown" if exif in ON_THEIR_SIDE else order,
             exif=exif,
         )

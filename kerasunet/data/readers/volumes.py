@@ -159,7 +159,7 @@ class Turn:
         """
         first, second = volume.sides
         if volume.affine is None:
-            return Turn(first, second, False, False)
+            return Turn(first, second, False, row_flipped=False)
         orientation = io_orientation(volume.affine)
         if not np.isfinite(orientation).all():
             raise Unusable("a volume whose orientation matrix is singular; export it again")
@@ -172,7 +172,7 @@ class Turn:
                 first,
             )
         )
-        return Turn(column, row, bool(rises[column]), bool(rises[row]))
+        return Turn(column, row, bool(rises[column]), row_flipped=bool(rises[row]))
 
     @property
     def axes(self) -> tuple[tuple[int, bool], tuple[int, bool]]:
@@ -207,8 +207,8 @@ def partner_of(volume: Volume, source: Source) -> Partner:
         source.name,
         source.frame,
         volume.count,
-        shape,
-        volume.plane(source.frame),
+        shape=shape,
+        plane=volume.plane(source.frame),
         order="unknown" if volume.affine is None else order,
         times=volume.times,
     )
@@ -325,5 +325,5 @@ def _cut(volume: Volume, whole: np.ndarray, partner: Partner) -> np.ndarray:
         )
     time = partner.frame // max(partner.count // times, 1)
     stored = volume.slice(int(whole[across, 2]) + time * volume.shape[across], across)
-    turn = Turn(column, row, bool(whole[column, 0] < 0), bool(whole[row, 1] < 0))
+    turn = Turn(column, row, bool(whole[column, 0] < 0), row_flipped=bool(whole[row, 1] < 0))
     return turn.apply(stored)

@@ -274,7 +274,7 @@ def _draw_points(axes: Axes, table: pd.DataFrame, column: str) -> None:
         look, numbered = look_of(strategy), direction_and_count(strategy)
         axes.vlines(row[column], row["low"], row["high"], color=look.color, linewidth=0.8)
         if numbered:
-            _draw_numbered(axes, (row[column], row["mean"]), *numbered)
+            _draw_numbered(axes, (row[column], row["mean"]), numbered)
         else:
             axes.plot(
                 row[column],
@@ -286,7 +286,8 @@ def _draw_points(axes: Axes, table: pd.DataFrame, column: str) -> None:
             )
 
 
-def _draw_numbered(axes: Axes, point: tuple[float, float], direction: str, count: str) -> None:
+def _draw_numbered(axes: Axes, point: tuple[float, float], numbered: tuple[str, str]) -> None:
+    direction, count = numbered
     look = DIRECTIONS[direction]
     is_triangle = look.marker == "^"
     axes.plot(

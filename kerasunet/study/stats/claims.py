@@ -131,7 +131,10 @@ def check_claims(results: StudyResults) -> tuple[Claim, ...]:
         for part, (effect, contrast) in product(scores, contrasts.items())
     }
     paths, curves = (
-        [_about_scenario(part, effect, contrast, estimates, runs=results.runs) for part in scores]
+        [
+            _about_scenario(part, effect, contrast, estimates=estimates, runs=results.runs)
+            for part in scores
+        ]
         for effect, contrast in contrasts.items()
     )
     scenarios = [part.scenario for part in scores]
@@ -153,8 +156,8 @@ def _about_scenario(
     scores: Scores,
     effect: str,
     contrast: Contrast,
-    estimates: Estimates,
     *,
+    estimates: Estimates,
     runs: pd.DataFrame,
 ) -> Claim:
     """Judge a claim about one scenario by its interval; its test, if any, waits for the others."""

@@ -166,7 +166,7 @@ def scores_of(results: StudyResults, metric: str = "dice") -> tuple[Scores, ...]
             Scenario(str(data), int(size)),
             _wide(rows, metric),
             results.depth,
-            results.is_disjoint(str(data)),
+            disjoint=results.is_disjoint(str(data)),
         )
         for (data, size), rows in results.cases.groupby(["data", "train_size"], sort=True)
     )

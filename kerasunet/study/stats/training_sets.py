@@ -182,7 +182,7 @@ class SetDifference:
 
 
 @lru_cache(maxsize=2)
-def _weights(sets: int, groups: int, resamples: int, seed: int) -> tuple[Floats, Floats]:
+def _weights(sets: int, groups: int, resamples: int, *, seed: int) -> tuple[Floats, Floats]:
     """Return how often each set and each group is drawn, (resamples, sets or groups)."""
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(sets - 1, np.full(sets, 1 / sets), resamples)
@@ -281,7 +281,7 @@ def _compared(
         data,
         train_size,
         first,
-        second,
+        second=second,
         sets=len(difference.sums),
         ahead=int((difference.by_set > 0).sum()),
         groups=difference.sums.shape[1],
