@@ -122,7 +122,9 @@ def _adapted(lab: Lab, options: argparse.Namespace) -> dict[str, Any]:
         values = answer.as_dict()
         if options.keep:
             _keep(Path(folder) / "out", options.keep / f"{lab.data}-{lab.images}-{lab.draw}")
-        found = _dice(models.load(answer.model), whole, rest, values["chosen"]["threshold"])
+        found = _dice(
+            models.load(answer.model), whole, rest, threshold=values["chosen"]["threshold"]
+        )
     row = {
         **vars(lab),
         "start": values["chosen"]["start"],
@@ -146,7 +148,7 @@ def _keep(out: Path, kept: Path) -> None:
         shutil.copy(out / name, kept / name)
 
 
-def _dice(model, whole: DataSet, keys: Sequence[str], threshold: float) -> np.ndarray:
+def _dice(model, whole: DataSet, keys: Sequence[str], *, threshold: float) -> np.ndarray:
     from kerasunet.training.evaluation import predict
 
     cases = decode(whole.select(keys), (SIDE, SIDE))
@@ -179,7 +181,7 @@ def _grid_rows(lab: Lab, options: argparse.Namespace) -> list[dict[str, Any]]:
             network.set_up(parse(text), optimization)
             augmentation = FinetuneSettings.augmentation
             network.fit(training, optimization=optimization, augmentation=augmentation)
-            dice = _dice(network.model, whole, rest, 0.5).mean()
+            dice = _dice(network.model, whole, rest, threshold=0.5).mean()
             row = {**vars(lab), "start": start, "strategy": text, "rest": round(float(dice), 4)}
             print(row, flush=True)
             rows.append(row)

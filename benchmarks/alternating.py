@@ -40,6 +40,7 @@ def alternate(
     sides: Mapping[str, Side],
     rounds: int,
     calls: int,
+    *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timings:
     """Time every side in every round, each round beginning with another side.

@@ -165,7 +165,8 @@ def _peers(options: argparse.Namespace, batch, device: str) -> dict[str, tuple[S
             network = prepared(make().to(device))
             step = training_step(network, batch, device=device, bfloat16=bfloat16)
             image = np.ascontiguousarray(batch[0][:1]).transpose(0, 3, 1, 2)
-            sides[f"{name}, {how}"] = step, partial(_predict, network, image, device, bfloat16)
+            predict = partial(_predict, network, image, device, bfloat16=bfloat16)
+            sides[f"{name}, {how}"] = step, predict
     return sides
 
 
@@ -173,7 +174,7 @@ def _as_it_is(network):
     return network
 
 
-def _predict(network, image: np.ndarray, device: str, bfloat16: bool) -> np.ndarray:
+def _predict(network, image: np.ndarray, device: str, *, bfloat16: bool) -> np.ndarray:
     import torch
 
     network.eval()

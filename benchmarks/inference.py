@@ -93,11 +93,11 @@ def measure_step(name: str, size: int, measure: Measure) -> dict[str, Any]:
         "gflop": operations(model, (size, size)) / 1e9,
         "fastest_other": min(others, key=timings.best),
         "auto_against_fastest_other": timings.ratio(f"{OURS}auto", timings.fastest(others)),
-        "sides": {side: _row(timings, side, limit, deltas[side]) for side in sides},
+        "sides": {side: _row(timings, side, limit, delta=deltas[side]) for side in sides},
     }
 
 
-def _row(timings: Timings, side: str, limit: float, delta: float) -> dict[str, Any]:
+def _row(timings: Timings, side: str, limit: float, *, delta: float) -> dict[str, Any]:
     return {
         "best_ms": 1000 * timings.best(side),
         "of_limit": limit / timings.best(side),
@@ -144,7 +144,7 @@ def _other_sides(model, image: np.ndarray) -> dict[str, Side]:
 def _openvino(model, image: np.ndarray) -> Side:
     import openvino
 
-    path = _exported(model, "openvino", "model.xml", image.shape)
+    path = _exported(model, "openvino", "model.xml", shape=image.shape)
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(path, "CPU", settings)
     request = compiled.create_infer_request()
@@ -159,7 +159,7 @@ def _openvino(model, image: np.ndarray) -> Side:
 def _onnx(model, image: np.ndarray) -> Side:
     import onnxruntime
 
-    path = _exported(model, "onnx", "model.onnx", image.shape)
+    path = _exported(model, "onnx", "model.onnx", shape=image.shape)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = processors()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -170,7 +170,7 @@ def _onnx(model, image: np.ndarray) -> Side:
 def _litert(model, image: np.ndarray) -> Side:
     from ai_edge_litert.interpreter import Interpreter
 
-    path = _exported(model, "litert", "model.tflite", image.shape)
+    path = _exported(model, "litert", "model.tflite", shape=image.shape)
     interpreter = Interpreter(str(path), num_threads=processors())
     interpreter.allocate_tensors()
     taken = interpreter.get_input_details()[0]["index"]
@@ -184,7 +184,7 @@ def _litert(model, image: np.ndarray) -> Side:
     return run
 
 
-def _exported(model, format: str, name: str, shape: tuple[int, ...]) -> Path:
+def _exported(model, format: str, name: str, *, shape: tuple[int, ...]) -> Path:
     """Keras' own export of the whole network, in the cache folder, which ends with this run."""
     import keras
 
@@ -229,13 +229,13 @@ def measure_strategies(name: str, measure: Measure) -> dict[str, Any]:
                 NetworkSource.of_many([sources[strategy] for strategy in group]), (size, size)
             ),
             image,
-            measure,
+            measure=measure,
         )
         for label, group in groups.items()
     }
 
 
-def _against_separate(engines: list, joined, image: np.ndarray, measure: Measure) -> dict:
+def _against_separate(engines: list, joined, image: np.ndarray, *, measure: Measure) -> dict:
     separate = lambda: np.concatenate([engine(image) for engine in engines], -1)  # noqa: E731
     sides = {"separate": separate, "side by side": lambda: joined(image)}
     _deltas(sides, separate())

@@ -38,7 +38,7 @@ def main() -> None:
     figures = {"data": data.name, "cases": len(data), "pixels": options.size}
     figures |= {"processors": os.cpu_count(), "machine": platform.machine()}
     decoded, decoding = measure_decoding(data, (options.size, options.size))
-    training = measure_training(decoded, options.batch_size, options.steps, options.rounds)
+    training = measure_training(decoded, options.batch_size, options.steps, rounds=options.rounds)
     figures |= decoding | training | {"batch": options.batch_size}
     print(as_markdown(figures))
     write_json(options.json, figures)
@@ -66,7 +66,7 @@ def measure_decoding(data: DataSet, size: tuple[int, int]) -> tuple[DecodedCases
 
 
 def measure_training(
-    decoded: DecodedCases, batch_size: int, steps: int, rounds: int
+    decoded: DecodedCases, batch_size: int, steps: int, *, rounds: int
 ) -> dict[str, float]:
     """Make batches, train on batches made before, and train on batches as they arrive."""
     from kerasunet.data.augmentation import Batches

@@ -52,7 +52,7 @@ def main() -> None:
         for name in options.sets:
             data = _data(name, options)
             for repetition in range(options.repetitions):
-                _Repetition.prepare(name, data, repetition, options).run()
+                _Repetition.prepare(name, data, repetition, options=options).run()
     rows = [*_rows(options.work)]
     if not rows:
         raise SystemExit(f"{options.work}: holds no finished cell; leave out --report")
@@ -102,7 +102,7 @@ class _Repetition:
 
     @classmethod
     def prepare(
-        cls, name: str, data: DecodedCases, number: int, options: argparse.Namespace
+        cls, name: str, data: DecodedCases, number: int, *, options: argparse.Namespace
     ) -> _Repetition:
         from kerasunet.layer_selection.selection import Member
 
@@ -154,7 +154,11 @@ class _Repetition:
                     features = (_features(model, rest), _features(model, annotated))
         dice = dice_of_each(self.test.masks, np.mean(tested, axis=0) >= _THRESHOLD)
         most = max(self.options.sizes) - len(keys)
-        chosen = _next(rest, annotated, asked, features, most) if features and most else []
+        chosen = (
+            _next(rest, annotated, asked, features=features, number=most)
+            if features and most
+            else []
+        )
         return {
             "set": self.name,
             "repetition": self.number,
@@ -208,6 +212,7 @@ def _next(
     rest: DecodedCases,
     annotated: DecodedCases,
     asked: Sequence[np.ndarray],
+    *,
     features: tuple[np.ndarray, np.ndarray],
     number: int,
 ) -> list[str]:

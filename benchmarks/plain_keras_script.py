@@ -28,7 +28,7 @@ def main():
     for layer in model.layers:
         layer.trainable = layer.name.startswith(tuple(options.trains))
     if model.trainable_weights:
-        fit(model, *read(options.folder, split["train"]), options)
+        fit(model, *read(options.folder, split["train"]), options=options)
     images, masks = read(options.folder, split["test"])
     found = model.predict(images, batch_size=16, verbose=0) >= 0.5
     options.output.mkdir(parents=True)
@@ -48,7 +48,7 @@ def read(folder, keys):
     return images, masks
 
 
-def fit(model, images, masks, options):
+def fit(model, images, masks, *, options):
     batches = tf.data.Dataset.from_tensor_slices((images, masks))
     batches = batches.shuffle(len(images)).repeat().batch(options.batch_size).prefetch(2)
     warm_up = options.steps // 20

@@ -793,7 +793,7 @@ def _draw_starts(output: Path) -> None:
         told = []
         for (data, size), axes in zip(scenarios, np.atleast_1d(all_axes), strict=True):
             for start in START_WORDS:
-                words = _draw_start(axes, known[data, size, start], start, rows)
+                words = _draw_start(axes, known[data, size, start], start, rows=rows)
                 told.append(f"{data}, {size} images, from {START_WORDS[start]}: {words}")
             axes.set_title(f"{data}, {size} images")
             axes.set_xlabel("Dice", fontsize=RC["axes.labelsize"])
@@ -809,7 +809,7 @@ def _draw_starts(output: Path) -> None:
     print(output / "starts.png")
 
 
-def _draw_start(axes, folder: Path, start: Nearness, rows: Sequence[str]) -> str:
+def _draw_start(axes, folder: Path, start: Nearness, *, rows: Sequence[str]) -> str:
     """Draw the Dice of every strategy from one start; return it in words."""
     from kerasunet.study.figures.style import BLUE, PALE, VERMILLION
 

@@ -59,7 +59,7 @@ def main() -> None:
     product, product_operations = matrix_product()
     with tempfile.TemporaryDirectory() as folder:
         sides = _sides(options.batch_size, options.image_size, Path(folder))
-        timings = alternate(sides | {_PRODUCT: product}, options.rounds, options.calls, clock)
+        timings = alternate(sides | {_PRODUCT: product}, options.rounds, options.calls, clock=clock)
     operations = _operations_an_image(options.image_size)
     figures = {
         "processors": processors(),
@@ -155,7 +155,7 @@ def _sides(batch_size: int, size: int, folder: Path) -> dict[str, Side]:
         strategy: partial(_learner(strategy).train_on_batch, *batch) for strategy in STRATEGIES
     }
     for strategy in KEPT:
-        sides[f"{strategy}, activations kept"] = _kept(strategy, batches, batch, folder)
+        sides[f"{strategy}, activations kept"] = _kept(strategy, batches, batch, folder=folder)
     sides |= {f"plain Keras, {strategy}": _plain_keras(strategy, batch) for strategy in STRATEGIES}
     sides["PyTorch, all"] = _torch(batch)
     return sides | _peers(batch)
@@ -177,7 +177,7 @@ def _learner(strategy: str):
     return learner_of(_model(strategy))
 
 
-def _kept(strategy: str, batches, batch, folder: Path) -> Side:
+def _kept(strategy: str, batches, batch, *, folder: Path) -> Side:
     """Return a step of the trained part, on activations that are all there already."""
     from kerasunet.training.learner import ActivationCache, cut_before_training, learner_of
 

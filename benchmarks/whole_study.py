@@ -60,7 +60,7 @@ def main() -> None:
         for number in range(options.rounds):
             for steps in options.steps:
                 sides = [OURS, *OTHERS] if number % 2 == 0 else [*OTHERS, OURS]
-                rows += [setup.measure(side, strategies, steps, number) for side in sides]
+                rows += [setup.measure(side, strategies, steps, number=number) for side in sides]
     figures = {
         "strategies": strategies,
         "processes": options.workers,
@@ -91,12 +91,12 @@ class Setup:
         write_json(self._split, _split(self._data))
 
     def measure(
-        self, side: str, strategies: tuple[str, ...], steps: int, number: int
+        self, side: str, strategies: tuple[str, ...], steps: int, *, number: int
     ) -> dict[str, Any]:
         """Run a side once; return its times and its mean Dice per strategy."""
         output = self._folder / f"{number}-{steps}-{(OURS, *OTHERS).index(side)}"
         at_a_time = 1 if side == LOOP else self._options.workers
-        work = self._study if side == OURS else partial(self._scripts, at_a_time)
+        work = self._study if side == OURS else partial(self._scripts, at_a_time=at_a_time)
         wall, processor = _timed(lambda: work(strategies, steps, output))
         read = _study_dice if side == OURS else _script_dice
         dice = read(output, strategies)
@@ -114,7 +114,7 @@ class Setup:
         self._run([sys.executable, "-m", "kerasunet", "study", *map(str, words)], cache)
 
     def _scripts(
-        self, at_a_time: int, strategies: tuple[str, ...], steps: int, output: Path
+        self, strategies: tuple[str, ...], steps: int, output: Path, *, at_a_time: int
     ) -> None:
         threads = slot_environments(at_a_time, 0)[0]
 
@@ -221,16 +221,16 @@ def _check_equal(rows: list[dict[str, Any]]) -> None:
 def _line(rows: list[dict[str, Any]], side: str, steps: int) -> str:
     cells = [str(steps), side]
     cells += [
-        f"{np.median(_seconds(rows, side, steps, k)):.0f} s" for k in ("wall_s", "processor_s")
+        f"{np.median(_seconds(rows, side, steps, kind=k)):.0f} s" for k in ("wall_s", "processor_s")
     ]
     for kind in ("wall_s", "processor_s"):
-        ratios = _seconds(rows, OURS, steps, kind) / _seconds(rows, side, steps, kind)
+        ratios = _seconds(rows, OURS, steps, kind=kind) / _seconds(rows, side, steps, kind=kind)
         spread = f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
         cells.append("" if side == OURS else spread)
     return f"| {' | '.join(cells)} |"
 
 
-def _seconds(rows: list[dict[str, Any]], side: str, steps: int, kind: str) -> np.ndarray:
+def _seconds(rows: list[dict[str, Any]], side: str, steps: int, *, kind: str) -> np.ndarray:
     chosen = [row for row in rows if (row["side"], row["steps"]) == (side, steps)]
     return np.array([row[kind] for row in sorted(chosen, key=lambda row: row["round"])])
 
@@ -241,7 +241,7 @@ def _split_up(rows: list[dict[str, Any]], steps: list[int]) -> list[str]:
         return []
     fits = {
         side: np.polyfit(
-            steps, [np.median(_seconds(rows, side, n, "processor_s")) for n in steps], 1
+            steps, [np.median(_seconds(rows, side, n, kind="processor_s")) for n in steps], 1
         )
         for side in (OURS, *OTHERS)
     }

@@ -34,13 +34,19 @@ def main() -> int:
     lesions = ("--labels", "benign", "malignant")
     for strategy in STRATEGIES:
         if options.bus_bra:
-            _make("ultrasound", strategy, options.runs, options.bus_bra, ("--division", "5-fold"))
+            _make(
+                "ultrasound",
+                strategy,
+                options.runs,
+                data=options.bus_bra,
+                more=("--division", "5-fold"),
+            )
         if options.busi:
-            _evaluate("ultrasound", strategy, options.busi, lesions)
+            _evaluate("ultrasound", strategy, options.busi, more=lesions)
         if options.shenzhen:
-            _make("xray", strategy, options.runs, options.shenzhen, ())
+            _make("xray", strategy, options.runs, data=options.shenzhen, more=())
         if options.jsrt:
-            _evaluate("xray", strategy, options.jsrt, ())
+            _evaluate("xray", strategy, options.jsrt, more=())
     return 0
 
 
@@ -48,7 +54,7 @@ def _name(modality: str, strategy: str) -> str:
     return f"{modality}-{strategy.replace(':', '-')}"
 
 
-def _make(modality: str, strategy: str, runs: Path, data: str, more: Sequence[str]) -> None:
+def _make(modality: str, strategy: str, runs: Path, *, data: str, more: Sequence[str]) -> None:
     """Train on all training images of the fixed split; the first fold stays held out."""
     name = _name(modality, strategy)
     steps = ("--steps", str(STEPS[modality]), "--validate-every", "100")
@@ -68,7 +74,7 @@ def _make_organs(runs: Path) -> None:
     _kerasunet("finetune", *data, *steps, *saved)
 
 
-def _evaluate(modality: str, strategy: str, data: str, more: Sequence[str]) -> None:
+def _evaluate(modality: str, strategy: str, data: str, *, more: Sequence[str]) -> None:
     _kerasunet("evaluate", _name(modality, strategy), "--data", data, *more, "--record")
 
 

@@ -78,7 +78,11 @@ class Harness:
         out = folder / "out"
         before = inspection.kept(out)
         moment = next_moment(
-            self.attempts, self.command.verb, self.seconds, inspection.steps_done(out), self.rng
+            self.attempts,
+            self.command.verb,
+            self.seconds,
+            done=inspection.steps_done(out),
+            rng=self.rng,
         )
         self.attempts += 1
         killed = run_until_killed(self.command, folder, moment)

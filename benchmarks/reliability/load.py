@@ -183,7 +183,7 @@ def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="kerasunet-load-") as place:
         with running(Path(place)) as (url, process):
-            report = asyncio.run(_measure(url, process, Path(place), options))
+            report = asyncio.run(_measure(url, process, Path(place), options=options))
         report["left_at_the_end"] = _files(Path(place))
     print(as_text(report))
     if options.json:
@@ -214,7 +214,7 @@ def running(place: Path) -> Iterator[tuple[str, psutil.Process]]:
 
 
 async def _measure(
-    url: str, process: psutil.Process, place: Path, options: argparse.Namespace
+    url: str, process: psutil.Process, place: Path, *, options: argparse.Namespace
 ) -> dict[str, Any]:
     config = httpx.get(f"{url}/config", trust_env=False).json()
     record = Record()
@@ -227,7 +227,7 @@ async def _measure(
     watch.cancel()
     lasted = time.monotonic() - start
     left = await _left_by_visitors(place, before)
-    return _report(record, options.clients, lasted, left)
+    return _report(record, options.clients, lasted, left=left)
 
 
 async def _watch_memory(process: psutil.Process, record: Record, start: float) -> None:
@@ -244,7 +244,7 @@ async def _left_by_visitors(place: Path, before: set[str]) -> list[str]:
     return left
 
 
-def _report(record: Record, clients: int, lasted: float, left: list[str]) -> dict[str, Any]:
+def _report(record: Record, clients: int, lasted: float, *, left: list[str]) -> dict[str, Any]:
     every = [second for seconds in record.seconds.values() for second in seconds]
     kinds = {kind: _times(seconds) for kind, seconds in sorted(record.seconds.items())}
     return {

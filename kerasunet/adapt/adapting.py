@@ -134,10 +134,8 @@ class _Adaptation:
         directory.claim(asked)
         with directory.publishing() as aside:
             found.write(aside)
-        for line in found.lines():
+        for line in (*found.lines(), *(one.told() for one in left_out)):
             self.listener.note(line)
-        for one in left_out:
-            self.listener.note(one.told())
         new_heads = with_new_heads(cards, data.objects, found.object_side)
         self.listener.phase("evaluating the untouched starts")
         others = {one.start for one in new_heads}
@@ -161,8 +159,8 @@ class _Adaptation:
                 self.listener.note(line)
         with directory.publishing(withdrawn=TOLD) as aside:
             answer = self._answer(found, pictures, contenders, left_out=left_out, aside=aside)
-            answer = replace(answer, unlike=unlike)
-            answer = replace(answer, minutes=(time.perf_counter() - self.started) / 60)
+            minutes = (time.perf_counter() - self.started) / 60
+            answer = replace(answer, unlike=unlike, minutes=minutes)
             answer = replace(answer, changes=changes(before, answer.as_dict()))
             _write(answer, aside)
         return answer

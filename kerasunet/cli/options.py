@@ -156,7 +156,7 @@ class _Checked(argparse.Action):
         super().__init__(*words, **more)
         self._option = option
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(self, parser, namespace, values, *_):
         flag = self.option_strings[0]
         if isinstance(values, list):
             values = tuple(self._value(flag, value) for value in values)

@@ -258,7 +258,7 @@ def _fill(
     """Decode the missing cases into a pack; if some cannot be used, publish the others first."""
     row_of = {index: row for row, index in enumerate(missing)}
 
-    def put(index: int, image: np.ndarray, mask: np.ndarray, spacing: Spacing) -> None:
+    def put(index: int, image: np.ndarray, mask: np.ndarray, *, spacing: Spacing = None) -> None:
         kept = origins[index].digest if _is_unchanged(cases[index], origins[index]) else NOT_KEPT
         writer.put(row_of[index], image, mask, spacing=spacing, origin=kept)
 

@@ -18,15 +18,24 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from kerasunet.data.cases import Case
 
 Spacing = tuple[float, float] | None
-PutRow = Callable[[int, np.ndarray, np.ndarray, Spacing], None]
-"""Take the index of a case, its image, its mask and its spacing; threads may call it at once."""
+
+
+class PutRow(Protocol):
+    """Takes what was decoded of a case; threads may call it at once."""
+
+    def __call__(
+        self, index: int, image: np.ndarray, mask: np.ndarray, *, spacing: Spacing = None
+    ) -> None:
+        """Take the index of a case, its image, its mask and its spacing."""
+
+
 DecodeRows = Callable[[Sequence[int], PutRow], None]
 """Decode the cases of these indices and hand on each of them."""
 
@@ -70,7 +79,7 @@ def rows_in_memory(count: int, shape: tuple[int, int, int], decode_rows: DecodeR
     masks = np.empty((count, *shape[:2]), np.uint8)
     spacings: list[Spacing] = [None] * count
 
-    def put(index: int, image: np.ndarray, mask: np.ndarray, spacing: Spacing) -> None:
+    def put(index: int, image: np.ndarray, mask: np.ndarray, *, spacing: Spacing = None) -> None:
         images[index], masks[index], spacings[index] = image, mask, spacing
 
     decode_rows(range(count), put)

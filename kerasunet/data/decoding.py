@@ -120,7 +120,7 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
                 index,
                 resize_image(sample.image, size, channels),
                 resize_objects(sample.mask, size, objects),
-                resized_spacing(sample.spacing, sample.mask.shape, size),
+                spacing=resized_spacing(sample.spacing, sample.mask.shape, size),
             )
 
         load_each(cases, indices, keep)
@@ -153,7 +153,7 @@ def foreground_shares(cases: Sequence[Case]) -> dict[str, float]:
     def measure(indices: Sequence[int], put: PutRow) -> None:
         def keep(index: int, sample: Sample) -> None:
             share = np.array([(sample.mask > 0).mean()])
-            put(index, share.view(np.uint8).reshape(_SHARE), np.zeros(_SHARE[:2], bool), None)
+            put(index, share.view(np.uint8).reshape(_SHARE), np.zeros(_SHARE[:2], bool))
 
         load_each(cases, indices, keep)
 

@@ -120,7 +120,7 @@ def image_identities(cases: Sequence[Case]) -> dict[str, str]:
     def identify(indices: Sequence[int], put: PutRow) -> None:
         def keep(index: int, sample: Sample) -> None:
             row = np.concatenate([_digest(sample.image), _bits(sample.image)]).reshape(_ROW)
-            put(index, row, np.zeros(_ROW[:2], bool), None)
+            put(index, row, np.zeros(_ROW[:2], bool))
 
         load_each(read, indices, keep)
 
@@ -257,7 +257,6 @@ def image_statistics(cases: Sequence[Case]) -> ImageStatistics:
                 index,
                 row.view(np.uint8).reshape(_NUMBERS_ROW),
                 np.zeros(_NUMBERS_ROW[:2], bool),
-                None,
             )
 
         load_each(cases, indices, keep)

@@ -250,7 +250,7 @@ def require_one_code(cases: Sequence[Case]) -> None:
         def keep(index: int, codes: tuple[str, ...]) -> None:
             text = "\n".join(codes).encode()[: _CODES[2]].ljust(_CODES[2], b"\0")
             row = np.frombuffer(text, np.uint8).reshape(_CODES)
-            put(index, row, np.zeros(_CODES[:2], bool), None)
+            put(index, row, np.zeros(_CODES[:2], bool))
 
         use_each(plain, indices, FileCase.codes, use=keep)
 

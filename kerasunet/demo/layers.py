@@ -164,7 +164,7 @@ def build(context: Context) -> None:
     shown["snippet"] = _code(views["snippet"], "python", "Python")
     gr.Markdown("### What the published study found")
     found = gr.HTML(elem_id="findings", apply_default_css=False)
-    _wire(fields | shape, shape, shown, found)
+    _wire(fields | shape, shape, shown, found=found)
     gr.api(describe_strategy, api_name="describe_strategy")
 
 
@@ -253,6 +253,7 @@ def _wire(
     fields: dict[str, gr.Component],
     shape: dict[str, gr.Component],
     shown: dict[str, gr.Component],
+    *,
     found: gr.HTML,
 ) -> None:
     names, inputs = list(fields), list(fields.values())

@@ -369,9 +369,8 @@ def rank(
 
 
 def _ranked(image: PoolImage, look: Look, factors: tuple[float, float]) -> Ranked:
-    doubt, distance = factors
-    values = (doubt * distance, doubt, look.disagreement, look.entropy, distance)
-    return Ranked(image, *map(float, values))
+    score = factors[0] * factors[1]
+    return Ranked(image, score, factors[0], look.disagreement, look.entropy, factors[1])
 
 
 def _shown(looks: Sequence[Look], annotated: Sequence[Look]) -> list[str]:

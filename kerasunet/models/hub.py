@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,13 +125,12 @@ def library() -> Any:
         ValueError: The extra is not installed.
     """
     try:
-        import huggingface_hub
-        import huggingface_hub.constants
-        import huggingface_hub.errors
-        import huggingface_hub.utils
+        hub = import_module("huggingface_hub")
+        for part in ("constants", "errors", "utils"):
+            import_module(f"huggingface_hub.{part}")
     except ImportError:
         raise ValueError('hf:// needs an extra: pip install "kerasunet[hub]"') from None
-    return huggingface_hub
+    return hub
 
 
 @contextmanager

@@ -225,8 +225,8 @@ def _kept_warnings(path: Path) -> Iterator[None]:
     with warnings.catch_warnings():
         shown = warnings.showwarning
 
-        def keep(message, category, filename, lineno, file=None, line=None) -> None:
-            shown(message, category, filename, lineno, file, line)
+        def keep(message, category, filename, *words, **more) -> None:
+            shown(message, category, filename, *words, **more)
             if Path(filename).is_relative_to(package):
                 told.append(str(message))
                 write_json(path, told)

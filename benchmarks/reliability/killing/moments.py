@@ -54,7 +54,7 @@ class Moment:
         return {"KILL_AT": f"{self.kind}:{int(self.amount)}", "KILL_WHO": who}
 
 
-def next_moment(number: int, verb: str, seconds: float, done: int, rng: random.Random) -> Moment:
+def next_moment(number: int, verb: str, seconds: float, *, done: int, rng: random.Random) -> Moment:
     """Draws a moment.
 
     Args:
@@ -72,10 +72,10 @@ def next_moment(number: int, verb: str, seconds: float, done: int, rng: random.R
         return Moment(kind, who, rng.uniform(0, seconds))
     if kind == AT_ONCE:
         return Moment(kind, who, rng.uniform(0, _AT_ONCE_SECONDS))
-    return Moment(kind, who, _write(verb, who, done, rng))
+    return Moment(kind, who, _write(verb, who, done, rng=rng))
 
 
-def _write(verb: str, who: str, done: int, rng: random.Random) -> int:
+def _write(verb: str, who: str, done: int, *, rng: random.Random) -> int:
     """Half of them soon, half of them among the last of the run."""
     most = _MOST_WRITES["worker" if who == "worker" else verb]
     left = most if verb == "study" else most - 2 * done

@@ -176,7 +176,7 @@ class SetDifference:
 
     def standard_error(self, resamples: int, seed: int) -> float:
         """Return the spread of the mean over sets when sets and patients are resampled."""
-        drawn, patients = _weights(*self.sums.shape, resamples, seed)
+        drawn, patients = _weights(*self.sums.shape, resamples, seed=seed)
         means = (patients @ self.sums.T) / np.maximum(patients @ self.counts.T, 1)
         return float(((drawn * means).sum(1) / len(self.sums)).std(ddof=1))
 

@@ -45,6 +45,7 @@ def _saved(
     pixels: np.ndarray,
     interpretation: str = "MONOCHROME2",
     storage: str = CTImageStorage,
+    *,
     syntax: str = ExplicitVRLittleEndian,
     compress: str = "",
     **elements,
