@@ -380,11 +380,11 @@ def read_rows(
             raise ValueError(f"it has no column {', '.join(missing)}")
         for number, row in enumerate(rows, start=1):
             if None in row or None in row.values():
-                raise ValueError(f"row {number} has not a cell in every column")
+                raise ValueError(f"row {number} does not have a cell in every column")
             for name, made in columns.items():
                 made(row[name])
         if not text.endswith("\n"):
-            raise ValueError("it ends within a line")
+            raise ValueError("it ends in the middle of a line")
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path}: is damaged, or a part is missing ({error}); {remedy}") from error
     return rows

@@ -149,7 +149,7 @@ class _Adaptation:
         kind = contenders.kind([case.key for case in data.cases])
         if kind != found.modality:
             found = replace(found, modality=kind, is_corrected=True)
-            self.listener.note(f"taken for {found.kind}: starts for it find clearly more")
+            self.listener.note(f"taken for {found.kind}: starts for it do clearly better")
         unlike = {name: found.unlike(short_name(name), card) for name, card in cards.items()}
         for name, lines in unlike.items():
             for line in lines if cards[name].kind_of_image == found.modality else ():
@@ -303,8 +303,8 @@ def _same_width(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
 def _gone(evaluations: Sequence[models.RecordedEvaluation]) -> str:
     names = ", ".join(dict.fromkeys(one.data.name for one in evaluations))
     return (
-        f"evaluations on {names} were recorded for the earlier model and go with it, because the "
-        "new one has other weights; evaluate --record measures it"
+        f"evaluations on {names} were recorded for the earlier model and are gone with it, because "
+        "the new one has other weights; evaluate --record measures it"
     )
 
 

@@ -195,8 +195,8 @@ class Answer:
         if self.chosen is None or self.chosen.threshold == USUAL_THRESHOLD:
             return []
         return [
-            f"A pixel counts as object from a probability of {self.chosen.threshold}, which was "
-            "better than 0.5 in cross-validation."
+            f"A pixel counts as foreground from a probability of {self.chosen.threshold}, which "
+            "was better than 0.5 in cross-validation."
         ]
 
     def _where(self) -> list[str]:

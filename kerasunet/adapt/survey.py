@@ -111,7 +111,7 @@ class Survey:
             found = self.images.get(kind)
             if known is not None and found is not None and not known.low <= found <= known.high:
                 lines.append(
-                    f"{words} is {found:.3g} in the median of these images; {name} was trained on "
+                    f"{words} has a median of {found:.3g} in these images; {name} was trained on "
                     f"{known.low:.3g} to {known.high:.3g}"
                 )
         return lines
@@ -139,8 +139,8 @@ def load_cases(settings: AdaptSettings) -> DataSet:
     pattern = settings.group_pattern
     if pattern is not None and len(data) > 1 and len({case.group for case in data.cases}) == 1:
         raise ValueError(
-            f"group pattern {pattern}: makes one patient of all {len(data):,} images of "
-            f"{data.name}, so nothing could be tested on other patients; put in brackets what "
+            f"group pattern {pattern}: assigns all {len(data):,} images of {data.name} "
+            "to one patient, so nothing could be tested on other patients; put in parentheses what "
             "differs between patients, such as ([0-9]+), or leave the pattern out"
         )
     return data

@@ -196,7 +196,7 @@ def _parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
 def _message(error: Exception) -> str:
     """Return the words for an error; those of the system start with the file, then the cause."""
     if isinstance(error, OSError) and error.errno in _LOST and _is_output_lost():
-        return f"standard output: cannot be written: {error.strerror}; write it to another place"
+        return f"standard output: cannot be written: {error.strerror}; redirect it to another place"
     if isinstance(error, OSError) and error.filename and str(error).startswith("[Errno"):
         remedy = _REMEDIES.get(error.errno or 0, "")
         return f"{error.filename}: {error.strerror}{remedy}"
@@ -314,7 +314,7 @@ def _check_outside(path: Path, is_file: bool, options: argparse.Namespace) -> No
 def _check_output(path: Path, is_file: bool) -> None:
     if not is_plain(str(path)):
         raise ValueError(
-            f"{str(path)!r}: has characters that are no text here; give another name, or use a "
+            f"{str(path)!r}: has characters that are not text here; give another name, or use a "
             "UTF-8 locale, such as LC_ALL=C.UTF-8"
         )
     if is_file and path.is_dir():

@@ -192,7 +192,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--save-as", metavar="NAME", help="also register the model as saved_models/NAME.keras")
     add("--half-precision", action="store_true", help="with --save-as: a file of half the size")
-    restart = "begin anew, and remove an earlier run in the output folder once this one is kept"
+    restart = "start over, and remove an earlier run in the output folder once this one is kept"
     add("--restart", action="store_true", help=restart)
 
 

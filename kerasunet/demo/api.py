@@ -146,7 +146,7 @@ class _Endpoints:
             given = _guarded(with_truth, given, truth, batch.objects_of(candidates))
         comparison = _guarded(compare, given.pixels, candidates, given.spacing)
         if object and object not in comparison.objects:
-            known = ", ".join(comparison.objects) or "these models find one only"
+            known = ", ".join(comparison.objects) or "these models find only one"
             raise _error(f"{object}: there is no such object to choose; {known}")
         result, choice = Result(given, comparison, object), _choice(threshold, smallest)
         verdict, scores = result.evaluate(choice)

@@ -298,7 +298,7 @@ def _files_of(case: Case) -> tuple[Path, ...]:
         return (case.image,)
     if isinstance(case, CaseOfObjects):
         return tuple(path for part in case.parts for path in _files_of(part))
-    raise ValueError(f"{case.key}: not a case in files")
+    raise ValueError(f"{case.key}: its files are not known")
 
 
 def present(folder: Path, names: Sequence[str]) -> list[str]:

@@ -34,7 +34,7 @@ _OTHER_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # A drive has one let
 _KEPT = 16
 _SEAL = b"\n<!-- Written by kerasunet push; SHA-256 of the lines above: %s, of model.json: %s -->\n"
 _SEALED = re.compile(rb"(.*)" + re.escape(_SEAL).replace(b"%s", b"([0-9a-f]{64})"), re.DOTALL)
-_CHANGED = "was changed since it was written; move it away, or give another folder"
+_CHANGED = "has been changed since it was written; move it away, or give another folder"
 _TAGS = ("kerasunet", "u-net", "segmentation", "medical-imaging")
 _LICENSE = "terms-of-the-training-data"
 _OWN = {FILE, CARD, _README, CONFIG, METADATA, WEIGHTS}
@@ -266,7 +266,7 @@ def _require_own(folder: Path, card: ModelCard) -> None:
     is_own = found <= _OWN and (folder / CARD).is_file()
     if not is_own or read_card(folder / CARD).sha256 != card.sha256:
         raise FileExistsError(
-            f"{folder}: holds something else than this model; give a new or empty folder"
+            f"{folder}: holds something other than this model; give a new or empty folder"
         )
 
 
@@ -313,14 +313,14 @@ def _require_pushed(
     own = _OWN.intersection(names)
     if own and CARD not in own:
         raise FileExistsError(
-            f"{text}: holds {min(own)} but no {CARD}, so it is not of kerasunet push; "
+            f"{text}: holds {min(own)} but no {CARD}, so kerasunet push did not make it;  "
             "give another address, or remove that file there"
         )
     fetch = partial(library().hf_hub_download, repository)
     found = {name: Path(fetch(name)).read_bytes() for name in (CARD, _README) if name in own}
     if edited := _edited(found, contents):
         raise FileExistsError(
-            f"{text}: its {edited} was changed since it was written; rename it there, or give "
+            f"{text}: its {edited} has been changed since it was written; rename it there, or give "
             "another address"
         )
 

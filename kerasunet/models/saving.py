@@ -163,7 +163,7 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
     if path.with_suffix(".json").exists():
         require_unedited(path)
         if gone := read_card(path.with_suffix(".json")).evaluations:
-            told = f"{len(gone)} recorded on the card of the model that was here, gone with it"
+            told = f"{len(gone)} recorded on the card of the earlier model here, gone with it"
             warnings.warn(f"{path}: evaluations: {told}", FileWarning, stacklevel=2)
     _require_model(path, _ZIP)
     for suffix in (".keras", ".json", ".md"):  # A new model never stays beside an old card.

@@ -176,7 +176,7 @@ class RunDirectory:
         try:
             yield
         except KeyboardInterrupt:
-            kept = "no step is kept yet; the same command starts again"
+            kept = "no step is kept yet; the same command starts over"
             if self.checkpoint.is_file():
                 kept = f"the same command resumes from the last checkpoint in {self.path}"
             raise KeyboardInterrupt(kept) from None

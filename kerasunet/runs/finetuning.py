@@ -109,7 +109,7 @@ def finetune(
     require_outside(directory, (settings.data, settings.manual_dir))
     prepared = prepare(settings) if prepared is None else prepared
     if prepared.settings != settings and split_data(settings, prepared.data) != prepared.split:
-        raise ValueError("prepared: is of settings that divide the data otherwise; leave it out")
+        raise ValueError("prepared: was made for settings with another split; leave it out")
     files, kept = RunDirectory(expanded(directory)), kept or KeptNetworks()
     callbacks = checked(callbacks, files.writes, settings.optimization.schedule)
     settings = with_precision(settings, files.recorded, restart=restart)

@@ -203,7 +203,7 @@ class PredictionDirectory:
             if name in self.images and self.images[name]["sha256"] != digest(image)
         ]
         problems += [
-            f"{self.path / name}: was not written by this command, or was changed since"
+            f"{self.path / name}: was not written by this command, or has been changed since"
             for name in dict.fromkeys([*names, *self.files])
             if (self.path / name).exists() and not self._is_own(name)
         ]

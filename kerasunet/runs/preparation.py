@@ -296,7 +296,7 @@ def seen_warning(init: str, held_out: DataSet) -> str:
         return ""
     return (
         f"{init} has seen {count} of the {len(held_out)} held-out cases, or others of their "
-        "patients, so Dice is too good; give another --init, or use kerasunet adapt"
+        "patients, so Dice is too optimistic; give another --init, or use kerasunet adapt"
     )
 
 

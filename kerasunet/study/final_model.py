@@ -108,8 +108,8 @@ def _put_in_place(model: keras.Model, card: ModelCard, path: Path) -> None:
     models.save(model, aside / MODEL, card)
     if gone := models.keep_file(aside / MODEL, path):
         names = ", ".join(dict.fromkeys(one.data.name for one in gone))
-        told = f"{path}: evaluations on {names} were recorded for the earlier model and go with it"
-        warnings.warn(told, stacklevel=4)
+        told = "were recorded for the earlier model and are gone with it"
+        warnings.warn(f"{path}: evaluations on {names} {told}", stacklevel=4)
     parts = [path.with_suffix(suffix) for suffix in (".json", ".md", ".keras")]
     for part in parts:
         require_replaceable(part)

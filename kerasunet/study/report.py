@@ -267,7 +267,7 @@ def _require_own(page: Path, tables: Mapping[Path, pd.DataFrame]) -> None:
     found = [path for path in foreign if path.exists()]
     if found:
         raise FileExistsError(
-            f"{found[0]}: is not of a report of studies, or was changed since, and would be "
+            f"{found[0]}: is not part of a report, or has been changed since, and would be "
             "replaced; move it away, or give another folder (kerasunet report STUDY --output NAME)"
         )
 

@@ -128,8 +128,8 @@ class Tables:
         """
         if any(row["unit"] == "mm" for row in self.cases):
             raise ValueError(
-                f"{self._cases}: has distances in mm of some runs, though not all images have a "
-                "pixel spacing, so they cannot go on in pixels; use another output folder"
+                f"{self._cases}: has distances in mm for some runs, though not all images have a "
+                "pixel spacing, so they cannot be continued in pixels; use another output folder"
             )
 
     def reopen_incomplete(self, wanted: Mapping[tuple[int, int], int]) -> list[tuple]:
@@ -231,7 +231,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
         if path.suffix not in _OPEN and not path.read_bytes().endswith(b"\n"):
-            raise ValueError("it ends within a line")
+            raise ValueError("it ends in the middle of a line")
     except (ValueError, EOFError, lzma.LZMAError, gzip.BadGzipFile, csv.Error) as error:
         raise ValueError(
             f"{path}: is damaged, or a part is missing ({error}); {_RESTORE}"
@@ -274,7 +274,7 @@ def _require_all_cases(path: Path, cases: pd.DataFrame, runs: pd.DataFrame) -> N
 
 
 def _changed(found: int, wanted: int) -> str:
-    return "a part is missing" if found <= wanted else "some are there twice"
+    return "a part is missing" if found <= wanted else "some are duplicated"
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[Row]:
@@ -291,7 +291,7 @@ def _read(path: Path, columns: Sequence[str]) -> list[Row]:
     with _readable(path):
         for number, row in enumerate(rows, start=1):
             if None in row or None in row.values():
-                raise ValueError(f"row {number} has not a cell in every column")
+                raise ValueError(f"row {number} does not have a cell in every column")
             _identity(row)
     return rows
 

@@ -73,7 +73,7 @@ def require_own_optimizer(model: keras.Model, learner: keras.Model) -> None:
     if model.optimizer is not learner.optimizer:
         raise ValueError(
             f"{model.name}: a callback has compiled it, but a run trains with its own optimizer; "
-            "choose rate, schedule and loss by the settings"
+            "choose rate, schedule and loss in the settings"
         )
 
 

@@ -205,7 +205,9 @@ def test_more_annotations_keep_what_they_do_not_change(
     listener.note = notes.append
     second = adapt(settings_for(tmp_path / "pairs", tiny_model_file), tmp_path / "out", listener)
     assert models.card(second.model).evaluations == ()
-    assert any("elsewhere were recorded for the earlier model and go with it" in n for n in notes)
+    assert any(
+        "elsewhere were recorded for the earlier model and are gone with it" in n for n in notes
+    )
     after = kept_fits(second.directory)
     kept = {name for name in before if after.get(name) == before[name]}
     assert len(after) - len(before) < len(before), "not everything was trained anew"
@@ -330,7 +332,7 @@ def test_results_of_an_adaptation_that_were_changed_are_not_replaced(
     for name in ("answer.md", "model.md", "cases.csv"):
         (out / name).write_text(f"mine\n{(out / name).read_text()}")
         before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-        with pytest.raises(FileExistsError, match=f"{name}: was changed since adapt wrote it"):
+        with pytest.raises(FileExistsError, match=f"{name}: has been changed since adapt wrote it"):
             adapt(settings, out)
         assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
         (out / name).rename(out / f"my-{name}")
@@ -490,7 +492,7 @@ def test_a_corrected_guess_is_told(tmp_path):
 
 def test_a_pattern_that_makes_one_patient_of_all_images_is_refused(tmp_path):
     settings = AdaptSettings(str(write_disc_pairs(tmp_path, 4)), group_pattern="(case)")
-    with pytest.raises(ValueError, match=r"group pattern \(case\): makes one patient of all 4"):
+    with pytest.raises(ValueError, match=r"group pattern \(case\): assigns all 4"):
         load_cases(settings)
     assert len(load_cases(replace(settings, group_pattern="([0-9]+)"))) == 4
 

@@ -298,7 +298,7 @@ def test_a_callback_that_leaves_the_folder_stops_the_run_at_once(
     (tmp_path / "here").mkdir()
     (tmp_path / "run").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(ValueError, match="a callback came here; let it return to .*here"):
+    with pytest.raises(ValueError, match="a callback changed to it; let it return to .*here"):
         finetune(smallest, "run", [Elsewhere(event)])
     assert not list((tmp_path / "run").iterdir())
     assert not list(tmp_path.rglob("summary.json"))
