@@ -32,7 +32,7 @@ MOVE = "move it away, or use another output folder"
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of an option beside its name and its default.
+    """What is known of an option besides its name and its default.
 
     Attributes:
         help: What it does, for people; the default is not part of it.
@@ -45,7 +45,7 @@ class Option:
         none: What stands for `None` on the command line.
         metavar: What stands for the value in the help of the command line.
         group: Heading in the help of the command line.
-        implied: The value that a record implies which is older than the option; `None` for
+        implied: The value implied by a record that is older than the option; `None` for
             options that every record has.
         unwritten: Whether records lack the option where it has the implied value.
     """
@@ -369,8 +369,8 @@ def read_rows(
         remedy: What to do if the file is something else, or a part of it is missing.
 
     Raises:
-        ValueError: A cell or the end of the last line is missing, or a value is none; the message
-            names the file and the row.
+        ValueError: A cell or the end of the last line is missing, or a value is invalid; the
+            message names the file and the row.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -80,11 +80,11 @@ def adapt(
 ) -> Answer:
     """Find out which layers to tune from which start on a lab's images, and make the model.
 
-    The folder is checked; every start is tried untouched; few strategies are trained, those that
+    The folder is checked; every start is tried untouched; a few strategies are trained, those that
     published studies and the start favor; the choice is made again in every fold of a
     cross-validation, which tells what to expect on new patients; the final model is trained on all
-    annotated images. An interrupted run resumes, and one with more annotations trains only
-    what these change.
+    annotated images. An interrupted run resumes, and one with more annotations trains only what
+    these change.
 
     Args:
         settings: The images, the starts and the budget.

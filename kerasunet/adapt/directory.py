@@ -144,7 +144,7 @@ class AdaptDirectory:
         return self.path / WORK / "earlier.json"
 
     def _written(self) -> dict[str, list[str]]:
-        """Return the digests of results by name; of an older version, of all that are there."""
+        """Return the digests of results by name; for an older version, those of all that exist."""
         record = self.path / RECORD
         known = read_json(record) if record.is_file() else {_WRITTEN: {}}
         if _WRITTEN in known:
@@ -181,7 +181,7 @@ class AdaptDirectory:
     def _require_same(self, known: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
         """Refuse another data set, by its name or its images, and other objects.
 
-        Older records tell the name alone.
+        Older records hold only the name.
         """
         for what in ("data", "objects"):
             if known.get(what, asked[what]) != asked[what]:
@@ -302,7 +302,7 @@ def _how(answer: Answer) -> str:
 
 
 def _metrics(answer: Answer) -> list[tuple[str, ...]]:
-    """Return name and mean of each metric; of several objects also the mean of each."""
+    """Return name and mean of each metric; for several objects, also the mean of each."""
     assert answer.estimate is not None
     summary = answer.estimate.evaluation.summary
     expected = [answer.estimate.expected, *answer.estimate.objects.values()]

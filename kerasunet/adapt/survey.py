@@ -43,12 +43,12 @@ class Survey:
         report: What the check found.
         modality: The kind of image; `None` if unknown.
         is_guessed: Whether that is a guess from the images.
-        object_side: Median side of an object, the square root of its area, in pixels of 128; of
+        object_side: Median side of an object, the square root of its area, in pixels of 128; for
             several objects, that of the smallest.
         empty: Number of masks without an object.
-        absent: Of several objects, the number of masks that lack each, by name.
+        absent: For several objects, the number of masks that lack each, by name.
         images: What the images are like: the medians.
-        is_corrected: Whether that guess was another one before the starts were tried.
+        is_corrected: Whether the guess was different before the starts were tried.
     """
 
     data: DataSet
@@ -133,7 +133,7 @@ def load_cases(settings: AdaptSettings) -> DataSet:
 
     Raises:
         FileNotFoundError: The data do not exist.
-        ValueError: The data cannot be used, or a pattern makes one patient of all images.
+        ValueError: The data cannot be used, or a pattern assigns all images to one patient.
     """
     data = load_data(settings.of_run("all", "natural", OBJECT_SIDE_OF))
     pattern = settings.group_pattern

@@ -58,8 +58,8 @@ def check_marks() -> dict[str, bytes]:
 def run_check(options: argparse.Namespace) -> int:
     """Find every mistake in a data set in one pass, before training.
 
-    Errors would stop training or cannot be masks; warnings need a look; notes are suspicions. The
-    exit status is 1 if there are errors, 0 if there are none, 2 after wrong arguments.
+    Errors would stop training or are not masks at all; warnings need a look; notes are suspicions.
+    The exit status is 1 if there are errors, 0 if there are none, 2 after wrong arguments.
     """
     from kerasunet.data.checking import check
 

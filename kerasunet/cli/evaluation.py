@@ -120,7 +120,7 @@ def _side(options: argparse.Namespace, card: models.ModelCard) -> int:
 
 
 def _predicted(options: argparse.Namespace, cases: DecodedCases) -> np.ndarray:
-    """Return the probabilities of cases; of one object, without an axis for objects."""
+    """Return the probabilities of cases; for one object, without an axis for objects."""
     from kerasunet.data.augmentation import with_flip
     from kerasunet.inference.engines import open_engine
 

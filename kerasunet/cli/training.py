@@ -208,8 +208,8 @@ def add_pretrain_arguments(parser: argparse.ArgumentParser) -> None:
 def run_pretrain(options: argparse.Namespace) -> int:
     """Pre-train a U-Net on natural images with salient-object masks, in gray, or on a lab's images.
 
-    With --data oxford_iiit_pet it downloads photographs that need no registration. What comes out
-    is a start, which finetune --init takes. If stopped or killed, the same command resumes it.
+    With --data oxford_iiit_pet it downloads photographs that need no registration. The result is a
+    start, which finetune --init takes. If stopped or killed, the same command resumes it.
     """
     settings = PretrainSettings(
         **shared.values_of(options, PretrainSettings),

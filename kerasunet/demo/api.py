@@ -87,9 +87,9 @@ class _Endpoints:
 
         Returns:
             Area in pixels and, if the pixel size is known, in square millimeters; and the mask as a
-            PNG file of 0 and 255, of the size of the image. Of a model of several objects, these
-            numbers for each, and the mask as numbers of the objects from 1 (of overlapping ones, a
-            bit each).
+            PNG file of 0 and 255, of the size of the image. For a model of several objects, these
+            numbers for each, and the mask as numbers of the objects from 1 (for overlapping ones,
+            one bit each).
         """
         self._context.files.keep(request, image)
         given, choice = _read(image, frame), _choice(threshold, smallest)

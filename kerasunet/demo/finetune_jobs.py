@@ -55,7 +55,7 @@ class MaskChoice(NamedTuple):
         """Read the fields of the form; empty ones choose nothing.
 
         Raises:
-            ValueError: A quote is not closed, or the threshold is no gray level.
+            ValueError: A quote is not closed, or the threshold is not a gray level.
         """
         try:
             texts = tuple(shlex.split(objects or ""))

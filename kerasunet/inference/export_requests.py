@@ -29,7 +29,7 @@ class Format:
         suffix: What the file's name ends in; empty for a folder.
         any_size: Whether the exported network takes images of any size, and any number of them.
         purpose: What it is for.
-        packages: Modules that writing and checking need, beside TensorFlow.
+        packages: Modules that writing and checking need, besides TensorFlow.
         int8_packages: Modules that 8-bit weights need; `None` where there are none.
         companion: Suffix of a second file of the same name; empty for none.
     """

@@ -3,7 +3,7 @@
 A repository holds `model.keras` and its card `model.json`, from which this package loads it,
 verified as any file is; the same model unpacked, which `keras.saving.load_model("hf://owner/name")`
 opens; and a README with the terms of the training data. The environment variable `HF_ENDPOINT`
-names another server than huggingface.co.
+names a server other than huggingface.co.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Address(NamedTuple):
 
 
 def is_address(text: str | os.PathLike) -> bool:
-    """Return whether text names a repository, rightly or wrongly spelled, and no file."""
+    """Return whether text names a repository, correctly spelled or not, rather than a file."""
     return os.fspath(text).startswith(SCHEME)
 
 
@@ -80,7 +80,7 @@ def fetched(text: str) -> Path:
         The `.keras` file, its card beside it.
 
     Raises:
-        ValueError: The text is no address, or the repository holds no model of this package, or
+        ValueError: The text is not an address, or the repository holds no model of this package, or
             one that is too large; or the extra is not installed.
         OSError: There is no such repository, or the Hub cannot be reached.
     """
@@ -271,7 +271,7 @@ def _require_own(folder: Path, card: ModelCard) -> None:
 
 
 def _sealed(readme: bytes, card: bytes) -> bytes:
-    """Return a README with its digest and the card's below it: who edits them need not fear."""
+    """Return a README with its digest and the card's below it, so that edits are recognized."""
     return readme + _SEAL % (_digest(readme), _digest(card))
 
 
@@ -280,7 +280,7 @@ def _digest(content: bytes) -> bytes:
 
 
 def _edited(found: Mapping[str, bytes], contents: Mapping[str, bytes]) -> str:
-    """Return which of README and card was changed since a push wrote them; empty if none was."""
+    """Return which of README and card has been changed since a push wrote them, if any."""
     known = {_digest(contents[CARD])}  # Of a push that was killed, it may be there already.
     if _README in found:
         seal = _SEALED.fullmatch(found[_README])

@@ -391,7 +391,7 @@ class KeptNetworks:
 
 
 def _shared(settings: FinetuneSettings, objects: Objects) -> object | None:
-    """Return what building and compiling depend on; `None` where on images or seed as well."""
+    """Return what building and compiling depend on; `None` if also on images or the seed."""
     measured = settings.stages or settings.strategy.is_measured
     random = settings.init == "scratch" or has_new_head(settings.init, objects)
     if measured or random or settings.views is not None:

@@ -131,7 +131,7 @@ def _decoded(settings: StudySettings, data: DataSet) -> DecodedCases:
 
 
 def _left_out(data: DataSet) -> dict[str, str]:
-    """Return what of a folder takes no part in the study; nothing where there is nothing."""
+    """Return what in a folder takes no part in the study, if anything."""
     left_out = {
         "unannotated": f"{len(data.unannotated):,} images" if data.unannotated else "",
         "unread": kinds_in_words(data.unread),

@@ -1,7 +1,7 @@
 """The tables of a study directory: a row per run, and a row per case of every finished run.
 
-Either may be compressed, as `cases.csv.gz` or `cases.csv.xz`, for keeping: it is read, and written
-on, as it is.
+Either may be compressed, as `cases.csv.gz` or `cases.csv.xz`, for keeping: it is read and extended
+in that form.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Tables:
             )
 
     def reopen_incomplete(self, wanted: Mapping[tuple[int, int], int]) -> list[tuple]:
-        """Forget the finished runs whose rows of cases are not as many as they were.
+        """Forget the finished runs whose number of rows of cases has changed.
 
         Args:
             wanted: How many rows each run has, by fold and training size; others are not checked.
@@ -163,7 +163,7 @@ def columns_of(cases: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _with_yours(columns: Sequence[str], rows: Iterable[Row]) -> tuple[str, ...]:
-    """Add the columns that somebody has added to a table, which are empty in rows since."""
+    """Add the columns that somebody has added to a table, which are empty in later rows."""
     return tuple(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
 
 
@@ -227,7 +227,7 @@ def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Name the table in errors of whoever reads it; one that is cut has no last line's end."""
+    """Name the table in errors of whoever reads it; a truncated one lacks its last line's end."""
     try:
         yield
         if path.suffix not in _OPEN and not path.read_bytes().endswith(b"\n"):
@@ -239,7 +239,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _require_cells(path: Path, frame: pd.DataFrame, name: str) -> None:
-    """Require numbers where there have to be, and that no row was cut."""
+    """Require numbers where they are needed, and that no row was cut."""
     last = frame["unit" if name == CASES else "status"]
     if last.isna().any():
         row = int(last.isna().to_numpy().argmax()) + 1
