@@ -313,7 +313,7 @@ def _require_pushed(
     own = _OWN.intersection(names)
     if own and CARD not in own:
         raise FileExistsError(
-            f"{text}: holds {min(own)} but no {CARD}, so kerasunet push did not make it;  "
+            f"{text}: holds {min(own)} but no {CARD}, so kerasunet push did not make it; "
             "give another address, or remove that file there"
         )
     fetch = partial(library().hf_hub_download, repository)

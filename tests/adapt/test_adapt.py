@@ -280,7 +280,7 @@ def test_what_is_there_of_other_images_or_more_of_them_stays(
     """A folder of the same name, images that have become few, and a start that does not exist."""
     before = {path: path.read_bytes() for path in adapted.directory.rglob("*") if path.is_file()}
     folder = tmp_path / pairs.name
-    for first, count, saying in ((50, 8, "to other images, of another"), (0, 5, "a model of more")):
+    for first, count, saying in ((50, 8, "to other images, from"), (0, 5, "a model trained")):
         shutil.rmtree(folder, ignore_errors=True)
         write_pairs(folder, count, first)
         with pytest.raises(ValueError, match=saying):

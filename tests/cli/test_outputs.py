@@ -418,7 +418,7 @@ def test_predictions_that_were_changed_are_not_replaced(
     refused(
         call,
         *predict(tiny_model_file, own_images / "images" / "case1.png"),
-        saying=f"{changed}: was not written by this command, or was changed",
+        saying=f"{changed}: was not written by this command, or has been changed",
     )
 
 

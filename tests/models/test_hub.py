@@ -189,7 +189,7 @@ def test_what_others_wrote_on_the_hub_is_not_replaced(server, model, capsys):
     assert main([*words, "hf://lab/breast"]) == main([*words, "hf://lab/book"]) == 2
     edited, foreign = capsys.readouterr().err.splitlines()
     assert "hf://lab/breast: its README.md has been changed since it was written" in edited
-    assert "hf://lab/book: holds README.md but no model.json, so it is not of kerasu" in foreign
+    assert "hf://lab/book: holds README.md but no model.json, so kerasunet push did" in foreign
     assert server.repositories == before
     files["README.md"] = files["README.md"].removesuffix(b"Written by hand.\n")
     written = files["model.json"]

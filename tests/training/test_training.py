@@ -669,5 +669,5 @@ def test_prepared_data_are_not_listed_again(settings, finished, monkeypatch):
     monkeypatch.setattr("kerasunet.runs.finetuning.prepare", None)
     assert finetune(settings, finished.directory, prepared=prepared).summary == finished.summary
     for other in ({"fold": 1}, {"train_size": 7}):
-        with pytest.raises(ValueError, match="prepared: is of settings that divide the data"):
+        with pytest.raises(ValueError, match="prepared: was made for settings with another"):
             finetune(replace(settings, **other), finished.directory, prepared=prepared)
