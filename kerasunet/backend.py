@@ -82,7 +82,7 @@ def without_collection() -> Iterator[None]:
 def _without_unused() -> Iterator[None]:
     """Let Keras, if this thread imports it meanwhile, find no package that commands do not use.
 
-    Other threads import these packages as ever, and so does this one afterwards.
+    Other threads import these packages as usual, and so does this one afterwards.
     """
     finder = _Missing(_UNUSED)
     sys.meta_path.insert(0, finder)
@@ -189,11 +189,11 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _deterministic_tensorflow(seed: int) -> Iterator[None]:
-    """Make TensorFlow's operations deterministic, which needs a seed, and then what they were.
+    """Make TensorFlow's operations deterministic, which needs a seed; then restore them.
 
-    TensorFlow can do the first in public, but the second only inside: if a release lacks these
-    switches, its operations stay deterministic and seeded. Random operations with a seed of their
-    own begin anew, as after every `tf.random.set_seed`.
+    TensorFlow has a public function for the first, but only internal ones for the second: if a
+    release lacks these, operations stay deterministic and seeded. Random operations with their own
+    seed start over, as after every `tf.random.set_seed`.
     """
     import tensorflow as tf
 

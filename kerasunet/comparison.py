@@ -55,8 +55,8 @@ class Answer:
 
     Attributes:
         candidate: The model that answers.
-        probability: Foreground probability, float32, `(height, width)`, 0 to 1; of several objects
-            that of each, `(objects, height, width)`.
+        probability: Foreground probability, float32, `(height, width)`, 0 to 1; for several
+            objects, that of each, `(objects, height, width)`.
         seconds: How long the model took, reading the file not counted.
         mask: The mask where no threshold decides it, because the most probable of several objects
             does: of all as `Objects.encode` gives it, of one bool, `(height, width)`.
@@ -70,7 +70,7 @@ class Answer:
     found: Objects = ONE_OBJECT
 
     def of(self, name: str) -> Answer | None:
-        """Return what is said about one object; `None` if the model finds others only."""
+        """Return what is said about one object; `None` if the model finds only others."""
         if not self.found.several:
             return self if name in self.candidate.objects or not self.candidate.objects else None
         if name not in self.found.names:
@@ -140,7 +140,7 @@ def compare(
         The comparison.
 
     Raises:
-        ValueError: There is no candidate, two have one name, or the array is no image.
+        ValueError: There is no candidate, two have one name, or the array is not an image.
     """
     candidates = tuple(candidates)
     names = [candidate.name for candidate in candidates]
@@ -268,7 +268,7 @@ class Score:
         area_mm2: The same in square millimeters, `None` where the spacing is unknown.
         seconds: How long the model took.
         best: Whether no other score is better; nothing is if no mask has a true pixel, or without
-            a true mask, because agreement with the consensus is no quality.
+            a true mask, because agreement with the consensus is not quality.
     """
 
     name: str

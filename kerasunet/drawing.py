@@ -33,7 +33,7 @@ OBJECT_COLORS = (
     (213, 94, 0),
     (204, 121, 167),
 )
-"""The color of each of several objects, in their order; they come round again."""
+"""The color of each of several objects, in their order; after the last, they repeat."""
 _VOTE_COLORS = cv2.COLORMAP_VIRIDIS
 _PANEL = 256
 _CAPTION = 22
@@ -125,7 +125,7 @@ def draw_comparison(
 
     Args:
         image: Gray or RGB, 0 to 255, `(height, width[, channels])`.
-        truth: Bool, `(height, width)`; of several objects as `Objects.encode` gives it.
+        truth: Bool, `(height, width)`; for several objects, as `Objects.encode` gives it.
         predictions: Caption to mask, likewise.
         objects: What the masks mark; several have a color each, and a legend below.
 
@@ -160,7 +160,7 @@ def write_overlays(
     Args:
         folder: Receives a dozen PNG files at most, named by rank, Dice and case.
         images: Gray or RGB, 0 to 255, `(cases, height, width, channels)`.
-        truths: Bool, `(cases, height, width)`; of several objects as `Objects.encode` gives them.
+        truths: Bool, `(cases, height, width)`; for several objects, as `Objects.encode` gives them.
         predictions: Caption to masks, likewise.
         names: Names of the cases.
         scores: Their Dice, 0 to 1.
@@ -190,7 +190,7 @@ def contact_sheet(
 
     Args:
         images: Gray or RGB, 0 to 255, any sizes.
-        masks: Bool, of the sizes of their images; of several objects as `Objects.encode` gives
+        masks: Bool, of the sizes of their images; for several objects, as `Objects.encode` gives
             them.
         captions: One for each pair.
         columns: Pairs in a row.

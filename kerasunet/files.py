@@ -309,7 +309,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"it has the entry {name} twice; save it again in its program")
+        raise ValueError(f"it has the entry {name} twice; save it again with its own program")
     return values
 
 

@@ -2,7 +2,7 @@
 
 One object has `dice_bce` and `dice`. Several that exclude each other have `dice_ce` and
 `dice_of_labels`, whose masks are labels; several that overlap have `dice_bce_of_bits` and
-`dice_of_bits`, whose masks have a bit an object, as `kerasunet.objects` describes them.
+`dice_of_bits`, whose masks have one bit per object, as `kerasunet.objects` describes them.
 `loss_and_metric` takes the right two for a model.
 
 Sums over a 256×256 mask overflow float16 (largest value 65,504), so everything is cast first. Masks
@@ -113,7 +113,7 @@ def dice_ce(y_true, y_pred):
 
     Args:
         y_true: Labels, `(batch, height, width, 1)`, whole numbers from 0, which is background; or
-            one mask a class, `(batch, height, width, classes)`, 0 or 1, the background first.
+            one mask per class, `(batch, height, width, classes)`, 0 or 1, the background first.
         y_pred: Probabilities, `(batch, height, width, classes)`, 0 to 1, which add up to 1.
 
     Returns:

@@ -246,7 +246,7 @@ def _same_shape(model: keras.Model, **changes: Any) -> keras.Model:
 
     Args:
         model: The network.
-        changes: Arguments of `build_network` that are to be others.
+        changes: Arguments of `build_network` that are to differ.
     """
     numbers = numbers_of(model)
     shape = (*model.input_shape[1:3], numbers.pop("channels"))

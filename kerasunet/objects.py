@@ -63,7 +63,7 @@ class Objects:
 
     @property
     def channels(self) -> int:
-        """Channels of a network's output: one an object, after the background if exclusive."""
+        """Channels of a network's output: one per object, after the background if exclusive."""
         return len(self.names) + self.exclusive
 
     def encode(self, planes: Sequence[np.ndarray]) -> np.ndarray:
@@ -109,9 +109,9 @@ class Objects:
         """Turn a network's squeezed outputs into masks.
 
         Args:
-            outputs: Probabilities, float, `(…, channels)`, of one object `(…)`.
-            threshold: From which a pixel is of an object. Of several that exclude each other a
-                pixel is of the most probable one, or background, whatever the threshold.
+            outputs: Probabilities, float, `(…, channels)`; for one object `(…)`.
+            threshold: Probability from which a pixel belongs to an object. If several exclude each
+                other, the most probable one, or the background, wins regardless.
 
         Returns:
             Masks as `encode` gives them, `(…)`.

@@ -32,7 +32,7 @@ MOVE = "move it away, or use another output folder"
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of an option beside its name and its default.
+    """What is known of an option besides its name and its default.
 
     Attributes:
         help: What it does, for people; the default is not part of it.
@@ -45,7 +45,7 @@ class Option:
         none: What stands for `None` on the command line.
         metavar: What stands for the value in the help of the command line.
         group: Heading in the help of the command line.
-        implied: The value that a record implies which is older than the option; `None` for
+        implied: The value implied by a record that is older than the option; `None` for
             options that every record has.
         unwritten: Whether records lack the option where it has the implied value.
     """
@@ -369,8 +369,8 @@ def read_rows(
         remedy: What to do if the file is something else, or a part of it is missing.
 
     Raises:
-        ValueError: A cell or the end of the last line is missing, or a value is none; the message
-            names the file and the row.
+        ValueError: A cell or the end of the last line is missing, or a value is invalid; the
+            message names the file and the row.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -380,11 +380,11 @@ def read_rows(
             raise ValueError(f"it has no column {', '.join(missing)}")
         for number, row in enumerate(rows, start=1):
             if None in row or None in row.values():
-                raise ValueError(f"row {number} has not a cell in every column")
+                raise ValueError(f"row {number} does not have a cell in every column")
             for name, made in columns.items():
                 made(row[name])
         if not text.endswith("\n"):
-            raise ValueError("it ends within a line")
+            raise ValueError("it ends in the middle of a line")
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path}: is damaged, or a part is missing ({error}); {remedy}") from error
     return rows

@@ -153,7 +153,7 @@ def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bo
 
 
 def warn_when_saved(model: keras.Model) -> None:
-    """Have a model warn when it is saved, if a file cannot hold what of it trains.
+    """Have a model warn when it is saved, if a file cannot record what trains.
 
     Args:
         model: A model that a strategy was applied to.
@@ -324,7 +324,7 @@ def _config_of(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
 
 
 def _hand_on_settings(old: keras.optimizers.Optimizer, fresh: keras.optimizers.Optimizer) -> None:
-    """Set what a caller's class or call has set beside `get_config`, such as exclusions of decay.
+    """Set what a caller's class or call has set besides `get_config`, such as decay exclusions.
 
     Variables and what Keras itself keeps in every optimizer belong to the steps of the old one.
     """

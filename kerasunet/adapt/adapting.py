@@ -80,11 +80,11 @@ def adapt(
 ) -> Answer:
     """Find out which layers to tune from which start on a lab's images, and make the model.
 
-    The folder is checked; every start is tried untouched; few strategies are trained, those that
+    The folder is checked; every start is tried untouched; a few strategies are trained, those that
     published studies and the start favor; the choice is made again in every fold of a
     cross-validation, which tells what to expect on new patients; the final model is trained on all
-    annotated images. An interrupted run resumes, and one with more annotations trains only
-    what these change.
+    annotated images. An interrupted run resumes, and one with more annotations trains only what
+    these change.
 
     Args:
         settings: The images, the starts and the budget.
@@ -152,7 +152,7 @@ class _Adaptation:
         kind = contenders.kind([case.key for case in data.cases])
         if kind != found.modality:
             found = replace(found, modality=kind, is_corrected=True)
-            self.listener.note(f"taken for {found.kind}: starts for it find clearly more")
+            self.listener.note(f"taken for {found.kind}: starts for it do clearly better")
         unlike = {name: found.unlike(short_name(name), card) for name, card in cards.items()}
         for name, lines in unlike.items():
             for line in lines if cards[name].kind_of_image == found.modality else ():
@@ -312,8 +312,8 @@ def _same_width(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
 def _gone(evaluations: Sequence[models.RecordedEvaluation]) -> str:
     names = ", ".join(dict.fromkeys(one.data.name for one in evaluations))
     return (
-        f"evaluations on {names} were recorded for the earlier model and go with it, because the "
-        "new one has other weights; evaluate --record measures it"
+        f"evaluations on {names} were recorded for the earlier model and are gone with it, because "
+        "the new one has other weights; evaluate --record measures it"
     )
 
 

@@ -32,20 +32,20 @@ class Answer:
     """What to tune, from which start, what to expect, and where the model is.
 
     Attributes:
-        directory: Everything is in there.
+        directory: Holds everything.
         survey: What the folder holds.
         untouched: What each start finds without training, at each size.
         left_out: Starts that are not used, and why.
         chosen: The choice from all annotated images; `None` with too few images to train.
         estimate: What it is worth on new patients; `None` likewise.
-        curve: What more images bring.
+        curve: What more images would bring.
         model: The final model.
         steps: Optimizer steps of each training.
         is_ensemble: Whether the model averages those of the folds.
         changes: What is different from the last answer in this directory.
         minutes: Time that this took.
         new_heads: The starts that mark other objects.
-        unlike: By start, in what the images differ from those that it was trained on.
+        unlike: By start, how the images differ from those that it was trained on.
     """
 
     directory: Path
@@ -195,8 +195,8 @@ class Answer:
         if self.chosen is None or self.chosen.threshold == USUAL_THRESHOLD:
             return []
         return [
-            f"A pixel counts as object from a probability of {self.chosen.threshold}, which was "
-            "better than 0.5 in cross-validation."
+            f"A pixel counts as foreground from a probability of {self.chosen.threshold}, which "
+            "was better than 0.5 in cross-validation."
         ]
 
     def _where(self) -> list[str]:
@@ -309,7 +309,7 @@ def _told(expected: Expected) -> str:
 
 
 def dice_of_objects(case: Case) -> str:
-    """Return the Dice of each of several objects of a case, in brackets; empty for a single one."""
+    """Return the Dice of each object of a case, in parentheses; empty if there is only one."""
     if len(case.rows) < 2:
         return ""
     return f" ({', '.join('{object} {dice:.2f}'.format(**row) for row in case.rows)})"
@@ -357,7 +357,7 @@ def _named(chosen: dict[str, Any] | None) -> str:
 def start_table(
     untouched: Sequence[Untouched], keys: Sequence[str], new_heads: Sequence[NewHead] = ()
 ) -> list[str]:
-    """Return the lines of a table of what starts find untouched; those of other objects nothing."""
+    """Return the lines of a table of the untouched starts; those of other objects have no Dice."""
     lines = [f"{'start, untouched':<24} {'image size':>10} {'Dice':>6}"]
     for one in sorted(untouched, key=lambda one: -one.mean(keys)):
         lines.append(f"{short_name(one.start):<24} {one.image_size:>10} {one.mean(keys):>6.3f}")

@@ -76,7 +76,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Contenders:
-    """Who may be tried: all starts at all sizes, and what studies say about strategies.
+    """What may be tried: all starts at all sizes, and what studies say about strategies.
 
     Attributes:
         untouched: Each start that marks the same objects, at each of its sizes.
@@ -101,7 +101,7 @@ class Contenders:
         return kind_found(self.modality, self.untouched, keys)
 
     def best_sizes(self, keys: Sequence[str]) -> tuple[Untouched, ...]:
-        """Return each start at the size at which it finds most in some cases, best start first."""
+        """Return each start at the size at which it does best on some cases, best start first."""
         best: dict[str, Untouched] = {}
         for one in sorted(self.untouched, key=lambda one: -one.mean(keys)):
             best.setdefault(one.start, one)
@@ -110,18 +110,17 @@ class Contenders:
     def beliefs(self, keys: Sequence[str]) -> dict[Candidate, Belief]:
         """Tell how far each candidate is expected to be behind the best.
 
-        Close starts are ordered by what they find untouched. Starts of other objects, but of the
-        same kind of image, come after these: somewhere between them and the far ones; but they are
-        tuned as far ones, because a new head needs the rates of these. Far ones are
-        taken to be behind close ones as they were in studies. Of far starts the most general one
-        is taken, which was trained on photographs; what another organ's network finds by chance
-        says little.
+        Close starts are ordered by what they find untouched. Starts for other objects in the same
+        kind of image come next, between close and far ones; they are tuned like far ones, because a
+        new head needs the same rates. Far starts are assumed to be as far behind close ones as they
+        were in studies. Only the most general far start is taken, which was trained on photographs:
+        what another organ's network finds by chance says little.
 
         Args:
             keys: The cases to judge by, those to train on.
 
         Returns:
-            By candidate; that of least behind first.
+            By candidate, the one least behind first.
         """
         starts, images, kind = self.best_sizes(keys), len(keys), self.kind(keys)
         close = [one for one in starts if one.nearness(keys, kind) == "close"]
@@ -165,9 +164,9 @@ class Contenders:
 
         Args:
             keys: The cases to judge by.
-            trained: How many of those that are trained to take, at least 1: the favorite, and then
-                by what they are behind less one standard deviation, for what nobody has tried
-                often may be better than it looks.
+            trained: How many candidates to train, at least 1: the favorite, then those least behind
+                after subtracting one standard deviation, as what was rarely tried may be better
+                than it looks.
         """
         beliefs = self.beliefs(keys)
         favorite, *others = [one for one in beliefs if not one.is_untouched]

@@ -118,7 +118,7 @@ class CrossValidation:
         """Choose by the cases of some folds, with models that saw nothing of the other folds.
 
         Where all folds are given, each case is scored by the models of all pairs that it is in.
-        Where less than 3 folds exist, evidence and what starts find untouched have to do.
+        With fewer than 3 folds, evidence and what starts find untouched must suffice.
         """
         keys = [key for fold in folds for key in self.folds[fold]]
         priors = self.contenders.shortlist(keys, self.trained)
@@ -214,17 +214,17 @@ class CrossValidation:
         return self.fits.pictures.groups
 
     def pair_dice(self, one: Candidate, threshold: float) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield each fold with the Dice of its cases by models trained on two folds less."""
+        """Yield each fold with the Dice of its cases by models trained on two folds fewer."""
         every = range(len(self.folds))
         for fold in every:
             yield fold, self._dice(one, fold, list(every), threshold=threshold)
 
 
 class Case(NamedTuple):
-    """One case as a model saw it that was neither trained on it nor chosen by it.
+    """One case, as seen by a model that was neither trained on it nor chosen by it.
 
     Attributes:
-        rows: One an object: key, group, of several objects `object`, the metrics, fold, and what
+        rows: One per object: key, group, `object` if there are several, the metrics, fold, and what
             was chosen for the fold.
         image: Uint8, `(height, width)`.
         truth: The true mask, as `Objects.encode` gives it.
@@ -277,9 +277,9 @@ class Estimate:
     Attributes:
         cases: Every annotated case.
         by_fold: What was chosen for each fold, from all others.
-        expected: Of a case, the mean over its objects.
+        expected: For a case, the mean over its objects.
         is_nested: Whether everything was chosen again for each fold.
-        objects: The same of each of several objects, by name.
+        objects: The same for each of several objects, by name.
         facts: Further entries of a summary.
     """
 
@@ -302,7 +302,7 @@ class Estimate:
 
     @property
     def evaluation(self) -> Evaluation:
-        """All cases together, as evaluations of a single model are told."""
+        """All cases together, in the form of an evaluation of a single model."""
         found = evaluation_of([row for case in self.cases for row in case.rows])
         return replace(found, summary={**found.summary, **self.facts})
 

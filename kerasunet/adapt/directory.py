@@ -113,7 +113,7 @@ class AdaptDirectory:
             withdrawn: Names of earlier results, which go before the new ones come.
 
         Raises:
-            FileExistsError: A result that would be replaced was changed since it was written.
+            FileExistsError: A result that would be replaced has been changed since it was written.
             NotWritten: The system refused.
         """
         aside = self.path / WORK / "new"
@@ -144,7 +144,7 @@ class AdaptDirectory:
         return self.path / WORK / "earlier.json"
 
     def _written(self) -> dict[str, list[str]]:
-        """Return the digests of results by name; of an older version, of all that are there."""
+        """Return the digests of results by name; for an older version, those of all that exist."""
         record = self.path / RECORD
         known = read_json(record) if record.is_file() else {_WRITTEN: {}}
         if _WRITTEN in known:
@@ -167,8 +167,8 @@ class AdaptDirectory:
             known = written.get(path.name, ())
             if path.is_file() and sha256(path) not in known and not (known and _is_card(path)):
                 raise FileExistsError(
-                    f"{path}: was changed since adapt wrote it, and would be replaced; rename it, "
-                    "then start again"
+                    f"{path}: has been changed since adapt wrote it, and would be replaced; rename "
+                    "it, then start again"
                 )
 
     def _withdraw(self, names: Collection[str]) -> None:
@@ -181,7 +181,7 @@ class AdaptDirectory:
     def _require_same(self, known: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
         """Refuse another data set, by its name or its images, and other objects.
 
-        Older records tell the name alone.
+        Older records hold only the name.
         """
         for what in ("data", "objects"):
             if known.get(what, asked[what]) != asked[what]:
@@ -192,7 +192,7 @@ class AdaptDirectory:
         earlier = known.get("images")
         if earlier and not known_images(asked["images"], earlier).any():
             raise ValueError(
-                f"{self.path}: is an adaptation to other images, of another folder that is called "
+                f"{self.path}: is an adaptation to other images, from another folder called "
                 f"{asked['data']}: none of them is among these; {_OTHER}"
             )
 
@@ -204,8 +204,8 @@ class AdaptDirectory:
         """
         if (self.path / MODEL).is_file() and not suffice(data.cases):
             raise ValueError(
-                f"{self.path}: holds a model of more images than the {len(data)} that {data.name} "
-                f"has now, which are too few to make another; {_OTHER}"
+                f"{self.path}: holds a model trained on more images than the {len(data)} that "
+                f"{data.name} has now, which are too few to make another; {_OTHER}"
             )
 
 
@@ -302,7 +302,7 @@ def _how(answer: Answer) -> str:
 
 
 def _metrics(answer: Answer) -> list[tuple[str, ...]]:
-    """Return name and mean of each metric; of several objects also the mean of each."""
+    """Return name and mean of each metric; for several objects, also the mean of each."""
     assert answer.estimate is not None
     summary = answer.estimate.evaluation.summary
     expected = [answer.estimate.expected, *answer.estimate.objects.values()]

@@ -28,7 +28,7 @@ class Budget(NamedTuple):
         minutes: Aimed at, on two cores and with images of 128 pixels.
         candidates: Strategies that are trained, at most.
         steps: Optimizer steps of each training, at most.
-        fewest_steps: The same at least; rather than take fewer, candidates are dropped.
+        fewest_steps: At least so many; rather than take fewer, candidates are dropped.
     """
 
     minutes: float

@@ -1,4 +1,4 @@
-"""Starts: which may be used, and what each finds untouched; those of other objects."""
+"""Starts: which may be used, and what each finds untouched; starts for other objects."""
 
 from __future__ import annotations
 
@@ -163,8 +163,8 @@ def usable_starts(
     have not seen them are taken instead, unless starts are named.
 
     Args:
-        names: Names or files; none for all registered models that are meant as starts, and of
-            several objects those that mark just these.
+        names: Names or files; empty for all registered models that are meant as starts and, for
+            several objects, those that mark exactly these.
         data: The annotated images.
 
     Returns:
@@ -206,7 +206,7 @@ class _Sorting:
             self.cards[name] = card
 
     def replace_seen(self) -> None:
-        """Take other models of a kind of image of which all starts have seen these images."""
+        """Take other models for a kind of image if all its starts have seen these images."""
         for number, one in enumerate(self.left_out):
             kind = models.card(one.name).kind_of_image
             if not kind or any(card.kind_of_image == kind for card in self.cards.values()):
@@ -239,7 +239,7 @@ def _fine_tuned_for(modality: str) -> tuple[str, ...]:
 
 
 def _tunable() -> dict[str, ModelCard]:
-    """Return the cards of registered networks of gray images; averages of several are none."""
+    """Return the cards of registered networks of gray images; averages of several do not count."""
     cards = {name: models.card(name) for name in models.list()}
     gray = {name: one for name, one in cards.items() if one.architecture.channels == 1}
     return {name: one for name, one in gray.items() if one.parameters < 2 * _of_one_network(one)}
@@ -316,7 +316,7 @@ def evaluate_all_untouched(
 
 
 def load_start(name: str, objects: Objects = ONE_OBJECT, seed: int = 0) -> keras.Model:
-    """Return the network of a start; of other objects with a new head, random by the seed.
+    """Return the network of a start; for other objects, with a new head, random by the seed.
 
     Raises:
         ValueError: It is the average of several networks, or a file that cannot be used.

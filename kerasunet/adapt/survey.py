@@ -43,12 +43,12 @@ class Survey:
         report: What the check found.
         modality: The kind of image; `None` if unknown.
         is_guessed: Whether that is a guess from the images.
-        object_side: Median side of an object, the square root of its area, in pixels of 128; of
+        object_side: Median side of an object, the square root of its area, in pixels of 128; for
             several objects, that of the smallest.
         empty: Number of masks without an object.
-        absent: Of several objects, the number of masks that lack each, by name.
+        absent: For several objects, the number of masks that lack each, by name.
         images: What the images are like: the medians.
-        is_corrected: Whether that guess was another one before the starts were tried.
+        is_corrected: Whether the guess was different before the starts were tried.
     """
 
     data: DataSet
@@ -111,7 +111,7 @@ class Survey:
             found = self.images.get(kind)
             if known is not None and found is not None and not known.low <= found <= known.high:
                 lines.append(
-                    f"{words} is {found:.3g} in the median of these images; {name} was trained on "
+                    f"{words} has a median of {found:.3g} in these images; {name} was trained on "
                     f"{known.low:.3g} to {known.high:.3g}"
                 )
         return lines
@@ -133,14 +133,14 @@ def load_cases(settings: AdaptSettings) -> DataSet:
 
     Raises:
         FileNotFoundError: The data do not exist.
-        ValueError: The data cannot be used, or a pattern makes one patient of all images.
+        ValueError: The data cannot be used, or a pattern assigns all images to one patient.
     """
     data = load_data(settings.of_run("all", "natural", OBJECT_SIDE_OF))
     pattern = settings.group_pattern
     if pattern is not None and len(data) > 1 and len({case.group for case in data.cases}) == 1:
         raise ValueError(
-            f"group pattern {pattern}: makes one patient of all {len(data):,} images of "
-            f"{data.name}, so nothing could be tested on other patients; put in brackets what "
+            f"group pattern {pattern}: assigns all {len(data):,} images of {data.name} "
+            "to one patient, so nothing could be tested on other patients; put in parentheses what "
             "differs between patients, such as ([0-9]+), or leave the pattern out"
         )
     return data

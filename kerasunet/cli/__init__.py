@@ -1,6 +1,6 @@
 """The command line: `kerasunet VERB …`; verbs that are one topic share a module.
 
-Every verb is started here: what it may write is checked before, what it raises is one line after.
+Every verb is started here: what it may write is checked first, and what it raises becomes one line.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_closed_streams() -> None:
-    """Lead closed standard streams nowhere; else files get their numbers, and libraries' notes."""
+    """Send closed standard streams nowhere; else files get their numbers, and libraries' notes."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - until the end.
@@ -196,7 +196,7 @@ def _parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
 def _message(error: Exception) -> str:
     """Return the words for an error; those of the system start with the file, then the cause."""
     if isinstance(error, OSError) and error.errno in _LOST and _is_output_lost():
-        return f"standard output: cannot be written: {error.strerror}; write it to another place"
+        return f"standard output: cannot be written: {error.strerror}; redirect it to another place"
     if isinstance(error, OSError) and error.filename and str(error).startswith("[Errno"):
         remedy = _REMEDIES.get(error.errno or 0, "")
         return f"{error.filename}: {error.strerror}{remedy}"
@@ -301,7 +301,7 @@ def _exports_a_file(verb: str, options: argparse.Namespace) -> bool:
 
 
 def _check_outside(path: Path, is_file: bool, options: argparse.Namespace) -> None:
-    """Refuse what would be taken for data that are given, or that lie around it."""
+    """Refuse outputs that would be taken for part of given data, or of data around them."""
     images = getattr(options, "images", None)
     data_sets.require_outside(
         path,
@@ -314,7 +314,7 @@ def _check_outside(path: Path, is_file: bool, options: argparse.Namespace) -> No
 def _check_output(path: Path, is_file: bool) -> None:
     if not is_plain(str(path)):
         raise ValueError(
-            f"{str(path)!r}: has characters that are no text here; give another name, or use a "
+            f"{str(path)!r}: has characters that are not text here; give another name, or use a "
             "UTF-8 locale, such as LC_ALL=C.UTF-8"
         )
     if is_file and path.is_dir():

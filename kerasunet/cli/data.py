@@ -58,8 +58,8 @@ def check_marks() -> dict[str, bytes]:
 def run_check(options: argparse.Namespace) -> int:
     """Find every mistake in a data set in one pass, before training.
 
-    Errors would stop training or cannot be masks; warnings need a look; notes are suspicions. The
-    exit status is 1 if there are errors, 0 if there are none, 2 after wrong arguments.
+    Errors would stop training or are not masks at all; warnings need a look; notes are suspicions.
+    The exit status is 1 if there are errors, 0 if there are none, 2 after wrong arguments.
     """
     from kerasunet.data.checking import check
 
@@ -139,7 +139,7 @@ def add_show_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_object_choice(parser)
     add("--sheet", type=Path, metavar="PNG", help="write a contact sheet of pairs")
     shared.add_option(
-        parser, "count", Option("pairs on the sheet", int, 1, maximum=1000), default=24
+        parser, "count", Option("number of pairs on the sheet", int, 1, maximum=1000), default=24
     )
     add("--layers", metavar="STRATEGY", help="print which layers this strategy trains")
     add(
@@ -279,7 +279,7 @@ _NUMBER = Option("how many images to choose", int, 1, maximum=10_000)
 
 def add_next_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("models", nargs="+", metavar="MODEL", help="saved models' names or .keras files")
+    add("models", nargs="+", metavar="MODEL", help="names or .keras files of saved models")
     add(
         "data",
         type=Path,
@@ -287,7 +287,7 @@ def add_next_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of images, or a data set in which some images have no mask",
     )
     shared.add_option(parser, "number", _NUMBER, default=20)
-    add("--one-per-group", action="store_true", help="no more than one image of a patient")
+    add("--one-per-group", action="store_true", help="at most one image per patient")
     add(
         "--group-pattern",
         metavar="REGEX",

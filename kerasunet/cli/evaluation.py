@@ -120,7 +120,7 @@ def _side(options: argparse.Namespace, card: models.ModelCard) -> int:
 
 
 def _predicted(options: argparse.Namespace, cases: DecodedCases) -> np.ndarray:
-    """Return the probabilities of cases; of one object, without an axis for objects."""
+    """Return the probabilities of cases; for one object, without an axis for objects."""
     from kerasunet.data.augmentation import with_flip
     from kerasunet.inference.engines import open_engine
 
@@ -251,7 +251,7 @@ def run_panel(options: argparse.Namespace) -> int:
     drawn = options.output.with_suffix(".svg")
     if drawn.exists() and not is_marked(drawn, _PANEL_TITLE):
         raise FileExistsError(
-            f"{drawn}: would be replaced, too, but is no such drawing; give another --output"
+            f"{drawn}: would be replaced, too, but is not such a drawing; give another --output"
         )
     require_replaceable(drawn)
     chosen = shared.object_choice(options)

@@ -1,4 +1,4 @@
-"""The verbs about what is trained: saved models listed, handed on, in the demo; runs compared.
+"""The verbs about trained models: list, share, export and show them; compare runs.
 
 These are `models`, `push`, `export`, `demo` and `compare`.
 """
@@ -30,7 +30,7 @@ def add_models_arguments(parser: argparse.ArgumentParser) -> None:
 def run_models(options: argparse.Namespace) -> int:
     """List the saved models: what trained, on what, and the Dice on held-out cases and elsewhere.
 
-    A start is a model to begin a fine-tuning with; the list says for which images it is meant.
+    A start is a model to fine-tune from; the list says which images it is meant for.
     """
     if options.card:
         print(models.card(options.card).to_markdown())
@@ -54,7 +54,7 @@ def _trained(card: models.ModelCard) -> str:
 
 
 def _unknown(card: models.ModelCard) -> list[models.LeftOut]:
-    """Return what was measured on hospitals of which no image at all was trained on."""
+    """Return what was measured at hospitals none of whose images were trained on."""
     return [one for one in card.left_out if one.data not in one.trained_on]
 
 
@@ -100,10 +100,10 @@ def add_push_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_push(options: argparse.Namespace) -> int:
-    """Write a model as a repository of the Hugging Face Hub: into a folder, or there.
+    """Write a model as a Hugging Face Hub repository: to a folder, or to the Hub.
 
-    The repository holds the model file with its card, the same model as Keras opens it by
-    hf://owner/name, and a README with the terms of the training data.
+    The repository holds the model file with its card, the same model in the form that Keras opens
+    by hf://owner/name, and a README with the terms of the training data.
     """
     place = models.push(
         options.model, options.to, private=options.private, despite_terms=options.despite_terms
@@ -223,7 +223,7 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_compare(options: argparse.Namespace) -> int:
-    """Compare finished fine-tuning runs: one Markdown table, best Dice first, each by what it is.
+    """Compare finished fine-tuning runs in one Markdown table, best Dice first.
 
     Runs are comparable only on the same held-out cases, so they must share data and test fold.
     """

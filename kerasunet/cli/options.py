@@ -233,7 +233,7 @@ def architecture(options: argparse.Namespace) -> Architecture:
         raise ValueError(
             f"--base-filters {shape.base_filters} --depth {shape.depth}: more than "
             f"{_MOST_BOTTLENECK_FILTERS:,} filters in the bottleneck, too many for any memory; "
-            "reduce either"
+            "reduce one of them"
         )
     return shape
 

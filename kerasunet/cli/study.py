@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 STUDY_EPILOG = (
-    "strategies, beside none and scratch; shallow:*, deep:*, outer:* and inner:* stand for every "
+    "strategies, besides none and scratch; shallow:*, deep:*, outer:* and inner:* stand for every "
     f"K:\n{describe_grammar()}"
 )
 _RATES = (3e-4, 1e-3, 3e-3)
 _VARIED = ("layers", "train_size", "fold", "validation_size")
 _TRAIN_SIZES = Option(
-    "numbers of training images (20, or all if they are fewer)",
+    "numbers of training images (20, or all if there are fewer)",
     int,
     1,
     maximum=10_000_000,
@@ -62,7 +62,7 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, help="study directory (default: runs/study-DATA)")
     add("--plan", action="store_true", help="print the plan and the estimate, and run nothing")
     add("--no-estimate", action="store_true", help="start without timing a trial")
-    add("--retry-failed", action="store_true", help="run failed runs again")
+    add("--retry-failed", action="store_true", help="rerun failed runs")
     add("--final", action="store_true", help="at the end, train the best strategy on all images")
     add("--no-report", action="store_true", help="write no figures and no report at the end")
     _add_executor(parser)
@@ -216,8 +216,8 @@ def _execute(study, executor, retry_failed: bool) -> int:
     try:
         run_study(study, executor, retry_failed, on_result=tell)
     except KeyboardInterrupt:
-        kept = f"{done} of these runs are kept in {study.directory}; the same command resumes there"
-        raise KeyboardInterrupt(kept) from None
+        kept = f"{done} of these runs are kept in {study.directory}"
+        raise KeyboardInterrupt(f"{kept}; the same command resumes the study") from None
     return failures
 
 

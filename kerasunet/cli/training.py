@@ -192,7 +192,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--save-as", metavar="NAME", help="also register the model as saved_models/NAME.keras")
     add("--half-precision", action="store_true", help="with --save-as: a file of half the size")
-    restart = "begin anew, and remove an earlier run in the output folder once this one is kept"
+    restart = "start over, and remove an earlier run in the output folder once this one is kept"
     add("--restart", action="store_true", help=restart)
 
 
@@ -208,8 +208,8 @@ def add_pretrain_arguments(parser: argparse.ArgumentParser) -> None:
 def run_pretrain(options: argparse.Namespace) -> int:
     """Pre-train a U-Net on natural images with salient-object masks, in gray, or on a lab's images.
 
-    With --data oxford_iiit_pet it downloads photographs that need no registration. What comes out
-    is a start, which finetune --init takes. If stopped or killed, the same command resumes it.
+    With --data oxford_iiit_pet it downloads photographs that need no registration. The result is a
+    start, which finetune --init takes. If stopped or killed, the same command resumes it.
     """
     settings = PretrainSettings(
         **shared.values_of(options, PretrainSettings),

@@ -87,9 +87,9 @@ class _Endpoints:
 
         Returns:
             Area in pixels and, if the pixel size is known, in square millimeters; and the mask as a
-            PNG file of 0 and 255, of the size of the image. Of a model of several objects, these
-            numbers for each, and the mask as numbers of the objects from 1 (of overlapping ones, a
-            bit each).
+            PNG file of 0 and 255, of the size of the image. For a model of several objects, these
+            numbers for each, and the mask as numbers of the objects from 1 (for overlapping ones,
+            one bit each).
         """
         self._context.files.keep(request, image)
         given, choice = _read(image, frame), _choice(threshold, smallest)
@@ -146,7 +146,7 @@ class _Endpoints:
             given = _guarded(with_truth, given, truth, batch.objects_of(candidates))
         comparison = _guarded(compare, given.pixels, candidates, given.spacing)
         if object and object not in comparison.objects:
-            known = ", ".join(comparison.objects) or "these models find one only"
+            known = ", ".join(comparison.objects) or "these models find only one"
             raise _error(f"{object}: there is no such object to choose; {known}")
         result, choice = Result(given, comparison, object), _choice(threshold, smallest)
         verdict, scores = result.evaluate(choice)

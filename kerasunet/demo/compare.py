@@ -374,7 +374,7 @@ def _description(image: InputImage, models: tuple[SavedModel, ...]) -> str:
     scale = f"{spacing[0]:.3g} × {spacing[1]:.3g} mm per pixel" if spacing else "unknown pixel size"
     label = MODALITIES[image.modality]
     guessed = "guessed from grain and symmetry; you can correct it below"
-    how = guessed if image.is_guess else "as you said"
+    how = guessed if image.is_guess else "as you chose"
     which = f", frame {image.frame} of 0 to {image.frames - 1}" if image.frames > 1 else ""
     words = f"{image.name}{which}: {width} × {height} pixels, {scale}. Treated as {label} ({how})."
     if not any(model.modality for model in models):

@@ -47,7 +47,7 @@ _TEMPLATE = """
     <span class="hint">Double-click, pinch or Ctrl + wheel to zoom, drag to move; all panels follow.
     Keys + − 0 and arrows.</span>
   </div>
-  <div class="panels"><p class="empty">Give an image, or take one of the examples.</p></div>
+  <div class="panels"><p class="empty">Add an image, or choose one of the examples.</p></div>
   <p class="legend"></p>
 </div>
 """

@@ -88,13 +88,13 @@ class _Data(_Part):
             self.objects = gr.Textbox(
                 label="Objects",
                 placeholder="nodule, or lungs=150,200 heart=250, or tumor=#ff0000",
-                info="Labels, values or colors that are an object; a space begins another object",
+                info="Labels, values or colors that make up an object; a space starts another",
                 elem_id="finetune-objects",
             )
             # A text, since an empty number field is sent as 0 once it has been shown.
             self.threshold = gr.Textbox(
                 label="Mask threshold",
-                info="Gray level above which a pixel is object, for smoothed masks",
+                info="Gray level above which a pixel belongs to the object, for smoothed masks",
                 elem_id="finetune-threshold",
             )
             self.choose = gr.Button("Check again")
@@ -164,7 +164,7 @@ class _Job(_Part, ABC):
     """What runs and adaptations have in common: start, follow, stop, show what comes out."""
 
     name: str
-    """The model joins Compare by this name and a number."""
+    """The model appears in Compare under this name and a number."""
     start: gr.Button
     cancel: gr.Button
     status: gr.HTML

@@ -55,7 +55,7 @@ class MaskChoice(NamedTuple):
         """Read the fields of the form; empty ones choose nothing.
 
         Raises:
-            ValueError: A quote is not closed, or the threshold is no gray level.
+            ValueError: A quote is not closed, or the threshold is not a gray level.
         """
         try:
             texts = tuple(shlex.split(objects or ""))
@@ -298,7 +298,7 @@ def _files_of(case: Case) -> tuple[Path, ...]:
         return (case.image,)
     if isinstance(case, CaseOfObjects):
         return tuple(path for part in case.parts for path in _files_of(part))
-    raise ValueError(f"{case.key}: not a case in files")
+    raise ValueError(f"{case.key}: its files are not known")
 
 
 def present(folder: Path, names: Sequence[str]) -> list[str]:

@@ -222,7 +222,7 @@ def _network_alone(strategy: str, start: Start) -> list[str]:
     size = {} if channels == Architecture().channels else {"input_shape": (None, None, channels)}
     return [
         "",
-        "# or the network alone, to train it with code of your own:",
+        "# or the network alone, to train it with your own code:",
         "import kerasunet",
         "",
         f"model = kerasunet.UNet({_arguments({**size, **given})})",
@@ -264,7 +264,7 @@ def cost_html(selected: Selection | None, start: Start, batch_size: int) -> str:
     if selected is None:
         return (
             '<p class="facts">Which layers train is chosen from your training images when the run '
-            "starts, so neither number nor cost is known yet.</p>"
+            "starts, so neither their number nor the cost is known yet.</p>"
         )
     network = start.network
     trained, parameters = network.parameters(selected.weights), network.parameters()

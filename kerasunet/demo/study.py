@@ -68,7 +68,7 @@ def open_files(paths: Sequence[str]) -> StudyStatistics:
     if missing:
         raise ValueError(
             f"{' and '.join(missing)} missing: give {CASES} and {RUNS} of a study, and its "
-            f"{RECORD} if the U-Net is not of depth 4"
+            f"{RECORD} if the depth of the U-Net is not 4"
         )
     with tempfile.TemporaryDirectory() as folder:
         for name in {RECORD}.union(*forms.values()) & files.keys():

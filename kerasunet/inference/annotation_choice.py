@@ -136,7 +136,7 @@ class Looker:
 
 
 class _Features:
-    """What the innermost block of a saved model has to say of an image."""
+    """What the innermost block of a saved model says about an image."""
 
     def __init__(self, model: str | os.PathLike):
         card = saved_models.card(model)
@@ -265,7 +265,7 @@ class Look:
 
     Attributes:
         disagreement: Of several models, in bits, the mean over the pixels that any of them may
-            mean; 0 of a single model.
+            mark; 0 for a single model.
         entropy: Of the models' mean, likewise.
         features: What distinguishes images, float32, `(features,)`.
         thumbnail: What near-duplicates are found by, uint8, `(64, 64)`.

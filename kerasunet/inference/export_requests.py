@@ -29,7 +29,7 @@ class Format:
         suffix: What the file's name ends in; empty for a folder.
         any_size: Whether the exported network takes images of any size, and any number of them.
         purpose: What it is for.
-        packages: Modules that writing and checking need, beside TensorFlow.
+        packages: Modules that writing and checking need, besides TensorFlow.
         int8_packages: Modules that 8-bit weights need; `None` where there are none.
         companion: Suffix of a second file of the same name; empty for none.
     """
@@ -99,7 +99,7 @@ def sidecar_of(path: Path, format: str, int8: bool, *, source: str) -> Path:
 
     Raises:
         FileExistsError: What is at one of these paths is neither free nor an earlier export of the
-            model, format and precision: it is something else, or was changed since.
+            model, format and precision: it is something else, or has been changed since.
         NotWritten: One of them is write-protected.
     """
     first = path.parent / f"{path.stem}.json"
@@ -185,7 +185,7 @@ def _require_described(path: Path, known: Sequence[Mapping[str, str]]) -> None:
         digests = {one.get(name) for one in known}
         if file.exists() and not (file.is_file() and sha256(file) in digests):
             raise FileExistsError(
-                f"{file}: is not this export of this model, or was changed since; {_REMEDY}"
+                f"{file}: is not this export of this model, or has been changed since; {_REMEDY}"
             )
         require_replaceable(file)
 

@@ -22,10 +22,10 @@ class Segmentation:
 
     Attributes:
         image: The image, float32, `(height, width)` or `(height, width, 3)`, 0 to 255.
-        probability: Foreground probability, float32, `(height, width)`, 0 to 1; of several objects
-            that of each, `(objects, height, width)`.
-        mask: True where the probability reaches the threshold, bool, `(height, width)`. Of several
-            objects uint8, as `kerasunet.objects.Objects.encode` gives it: the number of the most
+        probability: Foreground probability, float32, `(height, width)`, 0 to 1; for several
+            objects, that of each, `(objects, height, width)`.
+        mask: True where the probability reaches the threshold, bool, `(height, width)`. For several
+            objects, uint8, as `kerasunet.objects.Objects.encode` gives it: the number of the most
             probable object from 1, 0 for background; or a bit for each of overlapping ones.
         spacing: Millimeters per pixel, (row, column), or `None` where unknown.
         objects: What the mask marks.
@@ -166,11 +166,11 @@ def uncertainty(probabilities: Sequence[np.ndarray]) -> np.ndarray:
     """Return the disagreement of several models, or the entropy of a single one.
 
     Args:
-        probabilities: Of each model, `(height, width)`, or of several objects `(objects, height,
+        probabilities: Of each model, `(height, width)`, or for several objects `(objects, height,
             width)`.
 
     Returns:
-        Float32, `(height, width)`, 0 to 1; of several objects that of the least certain one.
+        Float32, `(height, width)`, 0 to 1; for several objects, that of the least certain one.
     """
     found = entropy(probabilities[0]) if len(probabilities) == 1 else disagreement(probabilities)
     return over_objects(found)

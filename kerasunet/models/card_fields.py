@@ -164,7 +164,7 @@ class DataNote:
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """From where to where something was, but for a hundredth at either end."""
+    """The range of something, except for one hundredth at either end."""
 
     low: float = json_field(NUMBER)
     high: float = json_field(NUMBER)
@@ -271,7 +271,7 @@ class LeftOut:
 
 
 def left_out_table(rows: Sequence[LeftOut]) -> list[str]:
-    """Return the lines of a table of hospitals that the same recipe was not shown, if any."""
+    """Return the lines of a table of hospitals that were left out of training, if any."""
     if not rows:
         return []
     lines = [
@@ -316,7 +316,7 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[str]:
 
 
 def output_in_words(objects: Objects) -> str:
-    """Say what a model of these objects puts out."""
+    """Say what a model of these objects outputs."""
     if not objects.several:
         return "foreground probability"
     names = [*(["background"] if objects.exclusive else []), *objects.names]
@@ -325,7 +325,7 @@ def output_in_words(objects: Objects) -> str:
 
 
 def forbids_redistribution(terms: str) -> bool:
-    """Return whether terms of use forbid to pass data, or what was learned from it, on."""
+    """Return whether terms of use forbid passing on data, or what was learned from it."""
     return bool(_FORBIDDEN.search(terms))
 
 

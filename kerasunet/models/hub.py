@@ -3,7 +3,7 @@
 A repository holds `model.keras` and its card `model.json`, from which this package loads it,
 verified as any file is; the same model unpacked, which `keras.saving.load_model("hf://owner/name")`
 opens; and a README with the terms of the training data. The environment variable `HF_ENDPOINT`
-names another server than huggingface.co.
+names a server other than huggingface.co.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OTHER_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # A drive has one let
 _KEPT = 16
 _SEAL = b"\n<!-- Written by kerasunet push; SHA-256 of the lines above: %s, of model.json: %s -->\n"
 _SEALED = re.compile(rb"(.*)" + re.escape(_SEAL).replace(b"%s", b"([0-9a-f]{64})"), re.DOTALL)
-_CHANGED = "was changed since it was written; move it away, or give another folder"
+_CHANGED = "has been changed since it was written; move it away, or give another folder"
 _TAGS = ("kerasunet", "u-net", "segmentation", "medical-imaging")
 _LICENSE = "terms-of-the-training-data"
 _OWN = {FILE, CARD, _README, CONFIG, METADATA, WEIGHTS}
@@ -64,7 +64,7 @@ class Address(NamedTuple):
 
 
 def is_address(text: str | os.PathLike) -> bool:
-    """Return whether text names a repository, rightly or wrongly spelled, and no file."""
+    """Return whether text names a repository, correctly spelled or not, rather than a file."""
     return os.fspath(text).startswith(SCHEME)
 
 
@@ -81,7 +81,7 @@ def fetched(text: str) -> Path:
         The `.keras` file, its card beside it.
 
     Raises:
-        ValueError: The text is no address, or the repository holds no model of this package, or
+        ValueError: The text is not an address, or the repository holds no model of this package, or
             one that is too large; or the extra is not installed.
         OSError: There is no such repository, or the Hub cannot be reached.
     """
@@ -266,12 +266,12 @@ def _require_own(folder: Path, card: ModelCard) -> None:
     is_own = found <= _OWN and (folder / CARD).is_file()
     if not is_own or read_card(folder / CARD).sha256 != card.sha256:
         raise FileExistsError(
-            f"{folder}: holds something else than this model; give a new or empty folder"
+            f"{folder}: holds something other than this model; give a new or empty folder"
         )
 
 
 def _sealed(readme: bytes, card: bytes) -> bytes:
-    """Return a README with its digest and the card's below it: who edits them need not fear."""
+    """Return a README with its digest and the card's below it, so that edits are recognized."""
     return readme + _SEAL % (_digest(readme), _digest(card))
 
 
@@ -280,7 +280,7 @@ def _digest(content: bytes) -> bytes:
 
 
 def _edited(found: Mapping[str, bytes], contents: Mapping[str, bytes]) -> str:
-    """Return which of README and card was changed since a push wrote them; empty if none was."""
+    """Return which of README and card has been changed since a push wrote them, if any."""
     known = {_digest(contents[CARD])}  # Of a push that was killed, it may be there already.
     if _README in found:
         seal = _SEALED.fullmatch(found[_README])
@@ -315,14 +315,14 @@ def _require_pushed(
     own = _OWN.intersection(names)
     if own and CARD not in own:
         raise FileExistsError(
-            f"{text}: holds {min(own)} but no {CARD}, so it is not of kerasunet push; "
+            f"{text}: holds {min(own)} but no {CARD}, so kerasunet push did not make it; "
             "give another address, or remove that file there"
         )
     fetch = partial(library().hf_hub_download, repository)
     found = {name: Path(fetch(name)).read_bytes() for name in (CARD, _README) if name in own}
     if edited := _edited(found, contents):
         raise FileExistsError(
-            f"{text}: its {edited} was changed since it was written; rename it there, or give "
+            f"{text}: its {edited} has been changed since it was written; rename it there, or give "
             "another address"
         )
 

@@ -82,7 +82,7 @@ class ModelCard:
         start_unknown: Whether its start, or the start of that, lists no images.
         start_saw: How many of the held-out cases its start was trained on or chosen by.
         evaluations: Evaluations on other data sets.
-        role: `"start"` for a model that is made to begin a fine-tuning with.
+        role: `"start"` for a model that is made to fine-tune from.
         modality: `"ultrasound"`, `"xray"`, `"photograph"`, or empty for what the name of the data
             says; see `kind_of_image`.
         sizes: The smallest and largest size that it was trained at, in pixels; empty for

@@ -48,7 +48,7 @@ def list() -> tuple[str, ...]:
 
 
 def _stands_for_another(name: str) -> bool:
-    """Whether a JSON file without a model is the card of a name for one; it may be anything."""
+    """Whether a JSON file without a model is the card of another name for one, or unrelated."""
     with suppress(ValueError):
         return _file_of(name).is_file()
     return False
@@ -157,7 +157,7 @@ def push(
     private: bool = False,
     despite_terms: bool = False,
 ) -> str:
-    """Write a model as a repository of the Hugging Face Hub: into a folder, or there.
+    """Write a model as a Hugging Face Hub repository: to a folder, or to the Hub.
 
     Args:
         name_or_path: A registered model or a `.keras` file with its card.
@@ -170,11 +170,12 @@ def push(
         The folder or the web address.
 
     Raises:
-        FileExistsError: The folder holds something else, or something that was changed since.
+        FileExistsError: The folder holds something else, or something that has been changed since.
         FileNotFoundError: There is no such model, or it has no card.
         ValueError: The file is not the one that its card describes, or the terms of the training
-            data forbid redistribution, or the address is none, or the extra `hub` is not installed,
-            or the folder is that of the registered models, lies among images, or is in use.
+            data forbid redistribution, or the address is invalid, or the extra `hub` is not
+            installed, or the folder is that of the registered models, lies among images, or is in
+            use.
         OSError: The Hub cannot be reached, or refuses.
     """
     from kerasunet.data.loading import require_outside
@@ -224,7 +225,7 @@ def check_name(name: str, path: Path | None = None) -> None:
 
 
 def _is_the_same(path: Path, taken: Path) -> bool:
-    """Whether a model has been registered before, wholly or, by a command that was killed, not."""
+    """Whether a model was registered before, fully or, by a command that was killed, in part."""
     if path.is_file() and taken.is_file() and not taken.with_suffix(".json").exists():
         return sha256(path) == sha256(taken)
     facts = _facts(path)
@@ -324,7 +325,7 @@ def _resolve(name_or_path: str | os.PathLike) -> Path:
 
 
 def _is_address(name_or_path: str | os.PathLike) -> bool:
-    """Return whether it names a repository of the Hub, rightly or wrongly spelled."""
+    """Return whether it names a repository of the Hub, correctly spelled or not."""
     return text_of(name_or_path, _ONE).startswith("hf://")
 
 

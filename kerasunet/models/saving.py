@@ -150,7 +150,7 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
     Raises:
         FileExistsError: `NAME.json`, `NAME.md` or `NAME.keras` is there and has nothing to do with
             a model, `NAME.md` was edited, or the path is a link to a model with a card.
-        TypeError: The card is none.
+        TypeError: The card is not a `ModelCard`.
         NotWritten: One of the three is write-protected, or the like.
         ValueError: The path does not end in `.keras`.
     """
@@ -163,7 +163,7 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
     if path.with_suffix(".json").exists():
         require_unedited(path)
         if gone := read_card(path.with_suffix(".json")).evaluations:
-            told = f"{len(gone)} recorded on the card of the model that was here, gone with it"
+            told = f"{len(gone)} recorded on the card of the earlier model here, gone with it"
             warnings.warn(f"{path}: evaluations: {told}", FileWarning, stacklevel=2)
     _require_model(path, _ZIP)
     for suffix in (".keras", ".json", ".md"):  # A new model never stays beside an old card.
@@ -235,7 +235,7 @@ def versions() -> dict[str, str]:
 
 
 def _require_no_other_card(path: Path) -> None:
-    """Refuse to write a card over a file that is none."""
+    """Refuse to write a card over a file that is not one."""
     found = [path.with_suffix(suffix) for suffix in (".json", ".md")]
     target = path.resolve().with_suffix(".json")
     if path.is_symlink() and target.exists() and target != found[0].resolve():
@@ -255,7 +255,7 @@ def _require_no_other_card(path: Path) -> None:
 
 
 def _require_model(path: Path, beginning: bytes) -> None:
-    """Refuse to write over a file that is no model, whatever its name says."""
+    """Refuse to write over a file that is not a model, whatever its name says."""
     if path.is_file() and not is_marked(path, beginning):
         raise FileExistsError(f"{path}: holds no model; move it away, or give another name")
 

@@ -68,8 +68,8 @@ def require_not_of(directory: Path, *records: str) -> None:
     """Refuse a directory of another verb, finished or not, whose files may have the same names.
 
     Args:
-        directory: Where there is no record of the verb that asks.
-        records: By which those of the other verbs are known.
+        directory: One without a record of the verb that asks.
+        records: Those that identify directories of other verbs.
 
     Raises:
         ValueError: It has one of them.
@@ -176,7 +176,7 @@ class RunDirectory:
         try:
             yield
         except KeyboardInterrupt:
-            kept = "no step is kept yet; the same command starts again"
+            kept = "no step is kept yet; the same command starts over"
             if self.checkpoint.is_file():
                 kept = f"the same command resumes from the last checkpoint in {self.path}"
             raise KeyboardInterrupt(kept) from None
@@ -249,7 +249,7 @@ class RunDirectory:
 
     @property
     def has_record(self) -> bool:
-        """Whether it is a run, also one that a killed restart has set aside."""
+        """Whether it is a run, including one that a killed restart has set aside."""
         return self.recorded.is_file() and files.is_marked(self.recorded, _MARK)
 
     def writes(self, path: Path) -> bool:
@@ -371,7 +371,7 @@ def _is_path(name: str) -> bool:
 
 
 def _agree(name: str, old: Any, new: Any) -> bool:
-    """Whether a value is as it was; a strategy may be spelled another way, an option be younger."""
+    """Whether a value is as it was; a strategy may be spelled differently, an option be newer."""
     if old is None and name.rpartition(".")[2] in _IMPLIED:
         return new == _IMPLIED[name.rpartition(".")[2]]
     if name == "settings.layers" and old != new and isinstance(old, str):

@@ -109,7 +109,7 @@ def finetune(
     require_outside(directory, (settings.data, settings.manual_dir))
     prepared = prepare(settings) if prepared is None else prepared
     if prepared.settings != settings and split_data(settings, prepared.data) != prepared.split:
-        raise ValueError("prepared: is of settings that divide the data otherwise; leave it out")
+        raise ValueError("prepared: was made for settings with another split; leave it out")
     files, kept = RunDirectory(expanded(directory)), kept or KeptNetworks()
     callbacks = checked(callbacks, files.writes, settings.optimization.schedule)
     settings = with_precision(settings, files.recorded, restart=restart)
@@ -390,7 +390,7 @@ class KeptNetworks:
 
 
 def _shared(settings: FinetuneSettings, objects: Objects) -> object | None:
-    """Return what building and compiling depend on; `None` where on images or seed as well."""
+    """Return what building and compiling depend on; `None` if also on images or the seed."""
     measured = settings.stages or settings.strategy.is_measured
     random = settings.init == "scratch" or has_new_head(settings.init, objects)
     if measured or random or settings.views is not None:

@@ -1,4 +1,4 @@
-"""What is written of predictions: masks in the formats asked for, overlays, maps of uncertainty.
+"""What is written for predictions: masks in the formats asked for, overlays, maps of uncertainty.
 
 Pictures have a file for each frame. NIfTI and DICOM segmentations have one for each image file, of
 all its frames, and COCO has one for everything. labelme and COCO are folders of their own that hold

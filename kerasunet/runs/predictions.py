@@ -128,14 +128,14 @@ class PredictionDirectory:
     """Files by image, and `predictions.json`, the record of what they are.
 
     Predictions of further images by the same model join those that are there. A file that the
-    record does not know, or that was changed since, is never replaced.
+    record does not know, or that has been changed since, is never replaced.
 
     Attributes:
         path: The directory; it need not exist.
-        settings: What masks depend on beside the image, such as model and threshold, as plain
+        settings: What masks depend on besides the image, such as model and threshold, as plain
             values.
         images: By name of a mask, without suffix, the `sha256` of the image file and, once it is
-            segmented, its `row` of the table (of several objects, `rows`), the path of its `mask`
+            segmented, its `row` of the table (for several objects, `rows`), the path of its `mask`
             and its `pair` of a manifest.
         files: By path within the directory, the SHA-256 of what was written; `None` where that is
             unfinished.
@@ -205,7 +205,7 @@ class PredictionDirectory:
             if name in self.images and self.images[name]["sha256"] != digest(image)
         ]
         problems += [
-            f"{self.path / name}: was not written by this command, or was changed since"
+            f"{self.path / name}: was not written by this command, or has been changed since"
             for name in dict.fromkeys([*names, *self.files])
             if (self.path / name).exists() and not self._is_own(name)
         ]
@@ -269,7 +269,7 @@ def _mask_of(name: str, image: Mapping[str, Any]) -> str:
 
 
 def rows_of(frame: Frame, found: Segmentation, mask: str) -> list[dict[str, Any]]:
-    """Return the row of a frame; of several objects, one for each."""
+    """Return the row of a frame; for several objects, one for each."""
     if not found.objects.several:
         return [_row(frame, found, mask)]
     names = found.objects.names
@@ -307,7 +307,7 @@ def as_csv(rows: list[dict]) -> str:
 
 
 def each_once(files: Iterable[Path]) -> list[Path]:
-    """Return paths in order, without those that were given before, perhaps in other words."""
+    """Return paths in order, without those that were given before, perhaps spelled differently."""
     unique: dict[str, Path] = {}
     for file in files:
         unique.setdefault(os.path.abspath(file), file)

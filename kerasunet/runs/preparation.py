@@ -158,7 +158,7 @@ def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
 def _validation_size(
     settings: FinetuneSettings, left: Sequence[str], official: Mapping[str, int | str] | None
 ) -> int:
-    """Return a share of what is left for training and validation, or of an own part.
+    """Return how many images validate: a share of those left, or of the division's own part.
 
     Args:
         settings: Of the run.
@@ -171,7 +171,7 @@ def _validation_size(
 
 
 def _spared(groups: Sequence[str], size: int, needed: int) -> int:
-    """Return how many images, up to a size, groups from the end hold if the others must do."""
+    """Return how many images, up to a size, groups at the end can spare if others are needed."""
     spared, members = 0, Counter(groups)
     for group in reversed(dict.fromkeys(groups)):
         if spared >= size or len(groups) - spared - members[group] < needed:
@@ -296,12 +296,12 @@ def seen_warning(init: str, held_out: DataSet) -> str:
         return ""
     return (
         f"{init} has seen {count} of the {len(held_out)} held-out cases, or others of their "
-        "patients, so Dice is too good; give another --init, or use kerasunet adapt"
+        "patients, so Dice is too optimistic; give another --init, or use kerasunet adapt"
     )
 
 
 def has_new_head(init: str, objects: Objects) -> bool:
-    """Return whether a network needs a new head: the start marks other objects, or others.
+    """Return whether a network needs a new head, because its start marks other objects.
 
     Args:
         init: The start, as the settings have it.

@@ -149,7 +149,7 @@ def expand(pattern: str, layout: NetworkLayout) -> list[str]:
 
 
 def describe_grammar() -> str:
-    """Return the grammar as an aligned table of two columns, one row a line, for `--help`."""
+    """Return the grammar as an aligned table of two columns, one row per line, for `--help`."""
     width = max(len(text) for text, _ in GRAMMAR)
     return "\n".join(f"{text:<{width}}  {meaning}" for text, meaning in GRAMMAR)
 

@@ -63,7 +63,7 @@ class NetworkLayout:
 
     Args:
         weights: the weights in data-flow order. The first `depth` blocks contract, the middle
-            one is the bottleneck, the last `depth` blocks expand. Moving statistics are no
+            one is the bottleneck, the last `depth` blocks expand. Moving statistics are not
             weights.
         statistics: names of the layers that keep moving statistics, in data-flow order.
 

@@ -131,7 +131,7 @@ def _decoded(settings: StudySettings, data: DataSet) -> DecodedCases:
 
 
 def _left_out(data: DataSet) -> dict[str, str]:
-    """Return what of a folder takes no part in the study; nothing where there is nothing."""
+    """Return what in a folder takes no part in the study, if anything."""
     left_out = {
         "unannotated": f"{len(data.unannotated):,} images" if data.unannotated else "",
         "unread": kinds_in_words(data.unread),
@@ -248,8 +248,8 @@ def _complete_tables(directory: Path, planned: Sequence[PlannedRun], data: DataS
     if lost := tables.reopen_incomplete(wanted):
         strategy, fold, *_ = lost[0]
         warnings.warn(
-            f"{directory / CASES}: cases of finished runs are missing or there twice, such as of "
-            f"{strategy}, fold {fold}; {len(lost)} of the runs are read or trained again",
+            f"{directory / CASES}: cases of finished runs are missing or duplicated, such as those "
+            f"of {strategy}, fold {fold}; {len(lost)} of the runs are read or trained again",
             stacklevel=4,
         )
     return tables

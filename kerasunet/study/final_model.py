@@ -101,15 +101,15 @@ def train_final_model(study: Study) -> Path:
 def _put_in_place(model: keras.Model, card: ModelCard, path: Path) -> None:
     """Save a model and its card aside, then move them into place, the model last.
 
-    Whatever a kill leaves, no model lies beside the card of another: that would be somebody's own.
+    Whatever a kill leaves, no model lies beside another's card: it would look like a user's own.
     """
     aside = path.parent / RUN_FOLDER / "final"
     shutil.rmtree(aside, ignore_errors=True)
     models.save(model, aside / MODEL, card)
     if gone := models.keep_file(aside / MODEL, path):
         names = ", ".join(dict.fromkeys(one.data.name for one in gone))
-        told = f"{path}: evaluations on {names} were recorded for the earlier model and go with it"
-        warnings.warn(told, stacklevel=4)
+        told = "were recorded for the earlier model and are gone with it"
+        warnings.warn(f"{path}: evaluations on {names} {told}", stacklevel=4)
     parts = [path.with_suffix(suffix) for suffix in (".json", ".md", ".keras")]
     for part in parts:
         require_replaceable(part)
@@ -125,7 +125,7 @@ def _card_of(path: Path) -> Path:
 
 
 def _is_made(path: Path, card: ModelCard) -> bool:
-    """Whether a model file is there with a card that says of it what this one says."""
+    """Whether a model file exists whose card says the same as this one."""
     if not path.is_file() or not path.with_suffix(".json").is_file():
         return False
     known = read_card(path.with_suffix(".json"))
@@ -149,7 +149,7 @@ def _settings(
 
 
 def _rows(results: StudyResults, scenario: Scenario, text: str) -> list[dict[str, Any]]:
-    """Return what the runs of a strategy found of each case."""
+    """Return what the runs of a strategy found for each case."""
     cases = results.at(scenario).cases
     return cases[cases["strategy"] == text].to_dict("records")
 

@@ -61,7 +61,7 @@ class StudySettings:
         for rate in self.learning_rates:
             declared(Optimization)["learning_rate"].check("learning_rates", rate)
         if self.run.unfreeze:
-            raise ValueError("a study compares strategies of a training in one go, not unfreeze")
+            raise ValueError("a study compares strategies without stages; leave out unfreeze")
         wrong = [fold for fold in self.only_folds or () if not 0 <= fold < self.run.folds]
         if wrong:
             raise ValueError(f"only_folds {wrong}: folds must be 0 to {self.run.folds - 1}")

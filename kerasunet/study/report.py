@@ -198,8 +198,8 @@ def write_report(
 
     Raises:
         FileNotFoundError: A directory holds no study with results, or a picture does not exist.
-        FileExistsError: The folder holds a page, figures or tables that are no such report's, or
-            were changed since.
+        FileExistsError: The folder holds a page, figures or tables that are not part of such a
+            report, or have been changed since.
         ValueError: Nothing has finished, the studies cannot be combined, a picture is not a PNG
             file, or several studies are given without an output folder.
     """
@@ -236,7 +236,7 @@ def require_free(folder: Path) -> None:
     """Refuse a folder in which a report could not be written, before there is anything to report.
 
     Raises:
-        FileExistsError: It holds a page, figures or tables that are no report's, or were changed.
+        FileExistsError: It holds a page, figures or tables of no report, or that were changed.
     """
     written = _recorded(folder) if (folder / _RECORD).is_file() else {}
     columns = {folder / name: pd.DataFrame() for name in written if name.startswith("tables/")}
@@ -250,7 +250,7 @@ def _recorded(folder: Path) -> dict[str, str | None]:
 
 
 def _require_own(page: Path, tables: Mapping[Path, pd.DataFrame]) -> None:
-    """Refuse to replace a page, figures or tables that are no report's, or were changed since.
+    """Refuse to replace a page, figures or tables of no report, or that have been changed.
 
     Where an older report has no record, its tables are known by their columns.
     """
@@ -267,7 +267,7 @@ def _require_own(page: Path, tables: Mapping[Path, pd.DataFrame]) -> None:
     found = [path for path in foreign if path.exists()]
     if found:
         raise FileExistsError(
-            f"{found[0]}: is not of a report of studies, or was changed since, and would be "
+            f"{found[0]}: is not part of a report, or has been changed since, and would be "
             "replaced; move it away, or give another folder (kerasunet report STUDY --output NAME)"
         )
 

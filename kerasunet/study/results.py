@@ -94,7 +94,7 @@ class StudyRecord:
 
 @dataclass(frozen=True)
 class Completeness:
-    """How far a study is.
+    """How far a study has come.
 
     Attributes:
         folds: Folds that have results.
@@ -140,7 +140,7 @@ class StudyResults:
         return tuple(self.of_objects[OBJECT].dropna().unique())
 
     def of(self, name: str) -> StudyResults:
-        """Return the results of one of several objects, as if it was the only one.
+        """Return the results of one of several objects, as if it were the only one.
 
         Raises:
             ValueError: There is no such object; the message names those that there are.

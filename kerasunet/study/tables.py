@@ -1,7 +1,7 @@
 """The tables of a study directory: a row per run, and a row per case of every finished run.
 
-Either may be compressed, as `cases.csv.gz` or `cases.csv.xz`, for keeping: it is read, and written
-on, as it is.
+Either may be compressed, as `cases.csv.gz` or `cases.csv.xz`, for keeping: it is read and extended
+in that form.
 """
 
 from __future__ import annotations
@@ -128,12 +128,12 @@ class Tables:
         """
         if any(row["unit"] == "mm" for row in self.cases):
             raise ValueError(
-                f"{self._cases}: has distances in mm of some runs, though not all images have a "
-                "pixel spacing, so they cannot go on in pixels; use another output folder"
+                f"{self._cases}: has distances in mm for some runs, though not all images have a "
+                "pixel spacing, so they cannot be continued in pixels; use another output folder"
             )
 
     def reopen_incomplete(self, wanted: Mapping[tuple[int, int], int]) -> list[tuple]:
-        """Forget the finished runs whose rows of cases are not as many as they were.
+        """Forget the finished runs whose number of rows of cases has changed.
 
         Args:
             wanted: How many rows each run has, by fold and training size; others are not checked.
@@ -163,7 +163,7 @@ def columns_of(cases: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _with_yours(columns: Sequence[str], rows: Iterable[Row]) -> tuple[str, ...]:
-    """Add the columns that somebody has added to a table, which are empty in rows since."""
+    """Add the columns that somebody has added to a table, which are empty in later rows."""
     return tuple(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
 
 
@@ -227,11 +227,11 @@ def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Name the table in errors of whoever reads it; one that is cut has no last line's end."""
+    """Name the table in errors of whoever reads it; a truncated one lacks its last line's end."""
     try:
         yield
         if path.suffix not in _OPEN and not path.read_bytes().endswith(b"\n"):
-            raise ValueError("it ends within a line")
+            raise ValueError("it ends in the middle of a line")
     except (ValueError, EOFError, lzma.LZMAError, gzip.BadGzipFile, csv.Error) as error:
         raise ValueError(
             f"{path}: is damaged, or a part is missing ({error}); {_RESTORE}"
@@ -239,7 +239,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _require_cells(path: Path, frame: pd.DataFrame, name: str) -> None:
-    """Require numbers where there have to be, and that no row was cut."""
+    """Require numbers where they are needed, and that no row was cut."""
     last = frame["unit" if name == CASES else "status"]
     if last.isna().any():
         row = int(last.isna().to_numpy().argmax()) + 1
@@ -274,7 +274,7 @@ def _require_all_cases(path: Path, cases: pd.DataFrame, runs: pd.DataFrame) -> N
 
 
 def _changed(found: int, wanted: int) -> str:
-    return "a part is missing" if found <= wanted else "some are there twice"
+    return "a part is missing" if found <= wanted else "some are duplicated"
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[Row]:
@@ -291,7 +291,7 @@ def _read(path: Path, columns: Sequence[str]) -> list[Row]:
     with _readable(path):
         for number, row in enumerate(rows, start=1):
             if None in row or None in row.values():
-                raise ValueError(f"row {number} has not a cell in every column")
+                raise ValueError(f"row {number} does not have a cell in every column")
             _identity(row)
     return rows
 

@@ -49,7 +49,7 @@ def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.
         batch_size: Images per call.
 
     Returns:
-        Float32, `(cases, height, width)`, 0 to 1; of several channels, with these as last axis.
+        Float32, `(cases, height, width)`, 0 to 1; several channels are the last axis.
     """
     import keras
 
@@ -214,7 +214,7 @@ def evaluation_of(rows: Sequence[dict[str, Any]], constant: bool = False) -> Eva
     """Summarize rows that several models may have made, at least one.
 
     Args:
-        rows: Key, group, of several objects `object`, and metrics of each case.
+        rows: Key, group, `object` if there are several, and metrics of each case.
         constant: Whether the models predict the same for every pixel.
     """
     summarized = summarize_objects if "object" in rows[0] else summarize

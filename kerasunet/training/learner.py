@@ -168,7 +168,7 @@ def cut_before_training(model: keras.Model) -> Cut | None:
 
 
 class ActivationCache:
-    """Batches as the trained part of a cut network takes them; the frozen part runs once a view.
+    """Batches as the trained part of a cut network takes them; the frozen part runs once per view.
 
     Activations lie in an unnamed file, mapped into memory: the system keeps in memory what fits,
     and the file is gone with the process, however it ends.

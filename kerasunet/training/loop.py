@@ -214,8 +214,8 @@ def _restored(
     state = load_checkpoint(checkpoint, model, stage)
     known = history.read_text("utf-8", errors="replace") if history.is_file() else ""
     if not _as_csv(state.history).startswith(known):
-        told = f"is not the history of the training in {checkpoint.name}, or was changed"
-        raise ValueError(f"{history}: {told}; restore it, or begin anew with --restart")
+        told = f"is not the history of the training in {checkpoint.name}, or was edited"
+        raise ValueError(f"{history}: {told}; restore it, or start over with --restart")
     write_text(history, _as_csv(state.history))
     return state
 
@@ -335,10 +335,10 @@ def checked(
     given = tuple(callbacks)
     for one in given:
         if isinstance(one, type) or not hasattr(one, "set_model"):
-            raise TypeError(f"callbacks: {one!r} is not a Keras callback; give an object of one")
+            raise TypeError(f"callbacks: {one!r} is not a Keras callback; give an instance of one")
         if isinstance(one, keras.callbacks.BackupAndRestore):
             raise ValueError(
-                "BackupAndRestore: would set back a run, which resumes by itself; leave it out"
+                "BackupAndRestore: would roll back a run, which resumes by itself; leave it out"
             )
         if schedule != "constant" and isinstance(one, _SET_THE_RATE):
             raise ValueError(f"{type(one).__name__}: would set the learning rate, but {NOT_SET}")
@@ -360,7 +360,7 @@ class _StaysHere(keras.callbacks.Callback):
 
     def _require(self, *_, **__):
         if (now := Path.cwd()) != self._here:
-            raise ValueError(f"{now}: a callback came here; let it return to {self._here}")
+            raise ValueError(f"{now}: a callback changed to it; let it return to {self._here}")
 
     on_train_begin = on_epoch_end = on_train_end = _require  # Files are written after these.
 

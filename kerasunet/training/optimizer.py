@@ -1,4 +1,4 @@
-"""What a model is compiled with for training: the loss, and Adam with its rates, also of `rgn`.
+"""What a model is compiled with for training: the loss, and Adam with its rates, including `rgn`.
 
 `rgn` sets the rate of every kernel in every epoch. Reference: Lee et al., "Surgical Fine-Tuning
 Improves Adaptation to Distribution Shifts", ICLR 2023 (arXiv 2210.11466), section 4, Auto-RGN, as
@@ -36,7 +36,7 @@ def make_optimizer(settings: Optimization, first_step: int = 0) -> keras.optimiz
 
     Args:
         settings: The settings.
-        first_step: How many steps of the schedule have been.
+        first_step: How many steps of the schedule have been taken.
     """
     rate, warmup = settings.learning_rate, int(settings.warmup * settings.steps)
     if settings.schedule == "constant":
@@ -73,7 +73,7 @@ def require_own_optimizer(model: keras.Model, learner: keras.Model) -> None:
     if model.optimizer is not learner.optimizer:
         raise ValueError(
             f"{model.name}: a callback has compiled it, but a run trains with its own optimizer; "
-            "choose rate, schedule and loss by the settings"
+            "choose rate, schedule and loss in the settings"
         )
 
 
@@ -184,7 +184,7 @@ def with_rate(optimizer: keras.optimizers.Optimizer, stored: list[np.ndarray]) -
 
 
 class RelativeRates:
-    """Measure the rates of a model's kernels; made once a training, used once an epoch.
+    """Measure the rates of a model's kernels; made once per training, used once per epoch.
 
     Args:
         model: A model that the strategy `rgn` was applied to.

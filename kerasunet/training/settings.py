@@ -30,7 +30,7 @@ _MANUAL_DIR_HELP = (
     "with --data NAME of a public set: the folder that holds its archives, or their contents"
 )
 _OBJECTS_HELP = (
-    "what counts as an object, text for each: labels or classes, united by commas (cyst,mass), "
+    "what counts as an object, one text for each: labels or classes, joined by commas (cyst,mass), "
     "or a name with values or colors of the masks (lungs=150,200 heart=250, tumor=#ff0000); not "
     "needed where the data mark one object"
 )
@@ -39,8 +39,8 @@ _OVERLAPPING_HELP = (
     "drawings overlap, the object named last is on top"
 )
 _MASK_THRESHOLD_HELP = (
-    "gray level above which a pixel of a mask is object, for masks that were smoothed or saved as "
-    "JPEG, such as 127"
+    "gray level above which a pixel of a mask belongs to the object, for masks that were smoothed "
+    "or saved as JPEG, such as 127"
 )
 _DIVISION = "division into training, validation and test cases"
 NOT_SET = (

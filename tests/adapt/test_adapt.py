@@ -205,7 +205,9 @@ def test_more_annotations_keep_what_they_do_not_change(
     listener.note = notes.append
     second = adapt(settings_for(tmp_path / "pairs", tiny_model_file), tmp_path / "out", listener)
     assert models.card(second.model).evaluations == ()
-    assert any("elsewhere were recorded for the earlier model and go with it" in n for n in notes)
+    assert any(
+        "elsewhere were recorded for the earlier model and are gone with it" in n for n in notes
+    )
     after = kept_fits(second.directory)
     kept = {name for name in before if after.get(name) == before[name]}
     assert len(after) - len(before) < len(before), "not everything was trained anew"
@@ -278,7 +280,7 @@ def test_what_is_there_of_other_images_or_more_of_them_stays(
     """A folder of the same name, images that have become few, and a start that does not exist."""
     before = {path: path.read_bytes() for path in adapted.directory.rglob("*") if path.is_file()}
     folder = tmp_path / pairs.name
-    for first, count, saying in ((50, 8, "to other images, of another"), (0, 5, "a model of more")):
+    for first, count, saying in ((50, 8, "to other images, from"), (0, 5, "a model trained")):
         shutil.rmtree(folder, ignore_errors=True)
         write_pairs(folder, count, first)
         with pytest.raises(ValueError, match=saying):
@@ -330,7 +332,7 @@ def test_results_of_an_adaptation_that_were_changed_are_not_replaced(
     for name in ("answer.md", "model.md", "cases.csv"):
         (out / name).write_text(f"mine\n{(out / name).read_text()}")
         before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-        with pytest.raises(FileExistsError, match=f"{name}: was changed since adapt wrote it"):
+        with pytest.raises(FileExistsError, match=f"{name}: has been changed since adapt wrote it"):
             adapt(settings, out)
         assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
         (out / name).rename(out / f"my-{name}")
@@ -490,7 +492,7 @@ def test_a_corrected_guess_is_told(tmp_path):
 
 def test_a_pattern_that_makes_one_patient_of_all_images_is_refused(tmp_path):
     settings = AdaptSettings(str(write_disc_pairs(tmp_path, 4)), group_pattern="(case)")
-    with pytest.raises(ValueError, match=r"group pattern \(case\): makes one patient of all 4"):
+    with pytest.raises(ValueError, match=r"group pattern \(case\): assigns all 4"):
         load_cases(settings)
     assert len(load_cases(replace(settings, group_pattern="([0-9]+)"))) == 4
 

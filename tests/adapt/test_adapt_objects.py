@@ -148,8 +148,8 @@ def test_only_starts_of_the_same_objects_are_tried_untouched(adapted, of_sides, 
 @pytest.mark.slow
 def test_images_unlike_those_of_a_start_are_told(adapted, of_sides, tiny_model_file):
     (line,) = adapted.unlike[str(of_sides)]
-    assert line.startswith("the mean gray level (0 to 255) is 9")
-    assert line.endswith("in the median of these images; sides was trained on 150 to 200")
+    assert line.startswith("the mean gray level (0 to 255) has a median of 9")
+    assert line.endswith("in these images; sides was trained on 150 to 200")
     assert adapted.unlike[str(tiny_model_file)] == [], "its card does not know"
     assert "Note that" not in " ".join(adapted.sentences())
     candidate = adapted.chosen.candidate._replace(start=str(of_sides))
@@ -161,7 +161,7 @@ def test_the_aspect_is_told_where_images_are_no_squares():
     aspects = {"aspect": 2.5, "brightness": 60.0, "contrast": 30.0}
     survey = Survey(None, None, "ultrasound", False, 40.0, 0, images=aspects)
     (line,) = survey.unlike("ultrasound", models.card("ultrasound"))
-    assert line.startswith("width divided by height is 2.5 in the median") and "1.58" in line
+    assert line.startswith("width divided by height has a median of 2.5") and "1.58" in line
     assert survey.unlike("xray", models.card("xray"))[0].startswith("the mean gray level")
     assert not any("width" in one for one in survey.unlike("xray", models.card("xray")))
 

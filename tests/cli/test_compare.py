@@ -65,7 +65,11 @@ def earlier(tmp_path) -> Path:
             lambda text: text[: len(text) // 2],
             "cases.csv: is damaged, or a part is missing (row 2",
         ),
-        ("cases.csv", lambda text: text[:-3], "a part is missing (it ends within a line)"),
+        (
+            "cases.csv",
+            lambda text: text[:-3],
+            "a part is missing (it ends in the middle of a line)",
+        ),
         (
             "cases.csv",
             lambda text: text[: text.index("\n") + 1],

@@ -276,10 +276,12 @@ def test_a_link_in_place_of_what_a_kill_left_unfinished_is_not_written_through(p
         (place / link).symlink_to(place / "thesis.txt")
     files = {"masks/a.png": None, "figures/blocks.png": None}
     known = predictions.PredictionDirectory(place / "out", {}, files=files)
-    with pytest.raises(ValueError, match="masks/a.png: was not written by this command, or was"):
+    with pytest.raises(
+        ValueError, match="masks/a.png: was not written by this command, or has been"
+    ):
         known.require_free({}, ["masks/a.png"])
     write_json(place / "out" / "report.json", {"files": files})
-    with pytest.raises(FileExistsError, match="blocks.png: is not of a report of studies, or was"):
+    with pytest.raises(FileExistsError, match="blocks.png: is not part of a report, or has been"):
         require_free(place / "out")
     (place / "out" / "report.json").unlink()
     os.mkfifo(place / "out" / "report.json")  # Reading it would never end.
@@ -412,11 +414,11 @@ def test_predictions_that_were_changed_are_not_replaced(
     words = predict(tiny_model_file, own_images / "images" / "case0.png")
     assert call(*words)[0] == call(*words)[0] == 0  # The same again replaces its own.
     (place / "out" / changed).write_bytes(b"corrected by hand")
-    refused(call, *words, saying=f"{changed}: was not written by this command, or was changed")
+    refused(call, *words, saying=f"{changed}: was not written by this command, or has been changed")
     refused(
         call,
         *predict(tiny_model_file, own_images / "images" / "case1.png"),
-        saying=f"{changed}: was not written by this command, or was changed",
+        saying=f"{changed}: was not written by this command, or has been changed",
     )
 
 
@@ -564,7 +566,7 @@ def test_a_report_is_not_written_over_files_of_yours(call, place, name):
     (place / "mine" / name).parent.mkdir(parents=True)
     (place / "mine" / name).write_text(THESIS)
     words = ["report", "bus_bra", "--output", "mine"]
-    refused(call, *words, saying=f"mine/{name}: is not of a report of studies, or was changed")
+    refused(call, *words, saying=f"mine/{name}: is not part of a report, or has been changed")
 
 
 @SLOW
@@ -592,7 +594,7 @@ def test_a_report_replaces_its_own_even_one_that_was_killed(call, place):
     table = place / "out" / "tables" / "claims.csv"
     known = table.read_text(encoding="utf-8")
     table.write_text(known.replace("\n", ",mine\n"), encoding="utf-8")
-    refused(call, *words, saying="claims.csv: is not of a report of studies")
+    refused(call, *words, saying="claims.csv: is not part of a report")
     table.write_text(known, encoding="utf-8")
     write_study(place / "study", strategies=strategies, **{**less, "cases_per_fold": 5})
     (place / "out" / "tables" / "auto.csv").chmod(0o444)
@@ -608,11 +610,11 @@ def test_a_part_of_a_report_that_you_changed_is_not_replaced(call, place, name):
     file, mine = place / "out" / name, place / "mine.txt"
     known = file.read_bytes()
     file.write_bytes(known + b"my own words")
-    refused(call, *words, saying=f"{name}: is not of a report of studies, or was changed since")
+    refused(call, *words, saying=f"{name}: is not part of a report, or has been changed since")
     mine.write_text(THESIS)
     file.unlink()
     file.symlink_to(mine)
-    refused(call, *words, saying=f"{name}: is not of a report of studies, or was changed since")
+    refused(call, *words, saying=f"{name}: is not part of a report, or has been changed since")
     mine.write_bytes(known)
     assert call(*words)[0] == 0 and file.is_symlink()
 
@@ -626,11 +628,11 @@ def test_a_report_that_you_changed_stops_a_study_before_it_trains(call, place):
         written = {"files": {name: "the digest of what was written"}}
         (place / "study" / "report.json").write_text(json.dumps(written))
         (place / "study" / name).write_text(THESIS)
-        refused(call, *words, saying=f"{name}: is not of a report of studies, or was changed since")
+        refused(call, *words, saying=f"{name}: is not part of a report, or has been changed since")
         (place / "study" / name).unlink()
     (place / "study" / "report.json").unlink()
     (place / "study" / "report.html").write_text(THESIS)
-    refused(call, *words, saying="report.html: is not of a report of studies")
+    refused(call, *words, saying="report.html: is not part of a report")
 
 
 @pytest.mark.slow
@@ -641,7 +643,7 @@ def test_a_report_without_a_record_is_replaced_if_its_tables_have_their_columns(
     assert call("report", "bus_bra")[0] == 0
     (place / "bus_bra" / "report.json").unlink()
     (place / "bus_bra" / "tables" / "claims.csv").write_text(THESIS)
-    refused(call, "report", "bus_bra", saying="claims.csv: is not of a report of studies")
+    refused(call, "report", "bus_bra", saying="claims.csv: is not part of a report")
 
 
 # The registry
@@ -1030,7 +1032,7 @@ def test_the_cursor_comes_back_however_training_ends(monkeypatch):
 @pytest.mark.parametrize(
     ("step", "kept"),
     [
-        (1, "no step is kept yet; the same command starts again"),
+        (1, "no step is kept yet; the same command starts over"),
         (2, "the same command resumes from the last checkpoint in run"),
     ],
 )

@@ -137,7 +137,7 @@ def test_files_that_were_corrected_stay_and_further_images_join(scans, predict, 
     corrected = out / "labelme" / "still.json"
     corrected.write_text(corrected.read_text().replace('"flags"', '"Flags"'))
     status, said = predict(scans / "still.png", *words)
-    assert status == 2 and "still.json: was not written by this command, or was changed" in said
+    assert status == 2 and "still.json: was not written by this command, or has been" in said
     (tmp_path / "mine" / "labelme").mkdir(parents=True)
     status, said = predict(scans / "still.png", *words, "--output", tmp_path / "mine")
     assert status == 2 and "mine: holds labelme but no predictions.json" in said

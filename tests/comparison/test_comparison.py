@@ -163,7 +163,7 @@ def test_where_no_mask_has_a_true_pixel_nothing_is_best(comparison):
 
 
 def test_without_truth_nothing_is_best(comparison, truth):
-    """Agreement with the consensus is no quality."""
+    """Agreement with the consensus is not quality."""
     verdict = judge(comparison)
     scores = score(comparison, verdict)
     page = as_html("scan", comparison, verdict, scores=scores)

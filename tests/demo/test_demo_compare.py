@@ -220,7 +220,7 @@ def test_dicom_shows_square_millimeters_and_the_pretrained_model(page, files):
     assert float(row["Area (mm²)"].replace(",", "")) == pytest.approx(area * 0.125, abs=0.06)
     modality = page.locator("#compare-modality")
     modality.get_by_label("Breast ultrasound", exact=True).check()
-    assert "as you said" in wait_for_note(page, "Treated as Breast ultrasound")
+    assert "as you chose" in wait_for_note(page, "Treated as Breast ultrasound")
     wait_for_rows(page, 3)
     assert "Secret" not in page.content()
     modality.get_by_label("Guess", exact=True).check()

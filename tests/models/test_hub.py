@@ -88,7 +88,7 @@ def test_a_folder_is_a_repository(model, tmp_path, capsys):
     (place / "mine.txt").write_text("years of work")
     assert main(["push", str(model), "--to", str(place)]) == 2
     assert (
-        "holds something else than this model; give a new or empty folder"
+        "holds something other than this model; give a new or empty folder"
         in capsys.readouterr().err
     )
 
@@ -104,7 +104,7 @@ def test_words_of_a_push_that_were_edited_are_not_replaced(model, tmp_path, caps
     assert edited != written
     file.write_text(edited)
     assert main(words) == 2
-    assert f"{name}: was changed since it was written; move it away" in capsys.readouterr().err
+    assert f"{name}: has been changed since it was written; move it away" in capsys.readouterr().err
     assert file.read_text() == edited
     file.write_text(written)
     trained_on(model, "own", "own patients")  # Another card of the same model.
@@ -148,7 +148,7 @@ def test_a_pushed_file_that_is_yours_now_is_not_replaced(model, tmp_path, capsys
     file.unlink()
     file.symlink_to(mine)
     assert main(words) == 2
-    assert f"{name}: was changed since it was written" in capsys.readouterr().err
+    assert f"{name}: has been changed since it was written" in capsys.readouterr().err
     assert (file.is_symlink(), mine.read_text()) == (True, "years of work")
     file.unlink()
     assert main(words) == 0
@@ -188,14 +188,14 @@ def test_what_others_wrote_on_the_hub_is_not_replaced(server, model, capsys):
     capsys.readouterr()
     assert main([*words, "hf://lab/breast"]) == main([*words, "hf://lab/book"]) == 2
     edited, foreign = capsys.readouterr().err.splitlines()
-    assert "hf://lab/breast: its README.md was changed since it was written" in edited
-    assert "hf://lab/book: holds README.md but no model.json, so it is not of kerasu" in foreign
+    assert "hf://lab/breast: its README.md has been changed since it was written" in edited
+    assert "hf://lab/book: holds README.md but no model.json, so kerasunet push did" in foreign
     assert server.repositories == before
     files["README.md"] = files["README.md"].removesuffix(b"Written by hand.\n")
     written = files["model.json"]
     files["model.json"] = written.replace(b'"title": "', b'"title": "My ')
     assert main([*words, "hf://lab/breast"]) == 2
-    assert "its model.json was changed since it was written" in capsys.readouterr().err
+    assert "its model.json has been changed since it was written" in capsys.readouterr().err
     files["model.json"] = written
     assert main([*words, "hf://lab/breast"]) == 0 and files["LICENSE"] == b"mine"
 

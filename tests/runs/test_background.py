@@ -77,8 +77,8 @@ def test_what_a_run_warns_of_is_shown_in_the_demo(settings, tmp_path):
     assert last.phase == "finished", last.message
     size, seen = last.warnings
     assert "was trained on images of 32×32 pixels" in size
-    assert " held-out cases, or others of their patients, so Dice is too good" in seen
-    assert "so Dice is too good" in status_html(last)
+    assert " held-out cases, or others of their patients, so Dice is too optimistic" in seen
+    assert "so Dice is too optimistic" in status_html(last)
 
 
 @pytest.mark.slow

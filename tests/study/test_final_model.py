@@ -103,4 +103,4 @@ def test_where_only_some_images_have_a_spacing_all_folds_are_in_pixels(call_cli,
     assert "1 of 12 images have no pixel spacing" in Path("study/report.html").read_text()
     table = Path("study/cases.csv")
     table.write_text(table.read_text().replace(",px\n", ",mm\n", 1))
-    assert "has distances in mm of some runs" in call_cli(*words).stderr
+    assert "has distances in mm for some runs" in call_cli(*words).stderr

@@ -92,7 +92,7 @@ def test_what_is_no_record_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "change", "fault"),
     [
-        ("cases.csv", lambda text: text[:-1], "a part is missing .it ends within a line"),
+        ("cases.csv", lambda text: text[:-1], "a part is missing .it ends in the middle of a line"),
         ("cases.csv", lambda text: text[: text.rindex(",detected")] + "\n", "row 7 has no unit"),
         (
             "cases.csv",

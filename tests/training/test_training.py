@@ -298,7 +298,7 @@ def test_a_callback_that_leaves_the_folder_stops_the_run_at_once(
     (tmp_path / "here").mkdir()
     (tmp_path / "run").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(ValueError, match="a callback came here; let it return to .*here"):
+    with pytest.raises(ValueError, match="a callback changed to it; let it return to .*here"):
         finetune(smallest, "run", [Elsewhere(event)])
     assert not list((tmp_path / "run").iterdir())
     assert not list(tmp_path.rglob("summary.json"))
@@ -669,5 +669,5 @@ def test_prepared_data_are_not_listed_again(settings, finished, monkeypatch):
     monkeypatch.setattr("kerasunet.runs.finetuning.prepare", None)
     assert finetune(settings, finished.directory, prepared=prepared).summary == finished.summary
     for other in ({"fold": 1}, {"train_size": 7}):
-        with pytest.raises(ValueError, match="prepared: is of settings that divide the data"):
+        with pytest.raises(ValueError, match="prepared: was made for settings with another"):
             finetune(replace(settings, **other), finished.directory, prepared=prepared)

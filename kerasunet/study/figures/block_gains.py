@@ -151,7 +151,7 @@ def _draw_network(
 
 
 def _corner(layout: NetworkLayout, block: str) -> tuple[float, float]:
-    """Return the lower left corner: a level a row, both arms leaning toward the bottleneck."""
+    """Return the lower left corner: one row per level, both arms leaning toward the bottleneck."""
     level = layout.level_of(block)
     middle = layout.depth * _SHIFT + 0.75 * _WIDTH
     from_middle = middle - (level - 1) * _SHIFT if level <= layout.depth else 0.0

@@ -37,7 +37,7 @@ class PanelRow:
         kind: Why it was picked: `"typical"`, `"best"` or `"worst"`.
         key: Key of the case.
         image: Gray levels 0 to 255, `(height, width[, 3])`.
-        truth: Bool, `(height, width)`; of several objects as `Objects.encode` gives it.
+        truth: Bool, `(height, width)`; for several objects, as `Objects.encode` gives it.
         found: By model, the predicted mask, likewise.
         dice: By model, the Dice of that mask, averaged over objects.
         objects: What the masks mark.
@@ -146,7 +146,7 @@ def draw_models(
         manual_dir: Folder with the archives of a public set that `data` names.
         groups: CSV of groups that the models were fine-tuned with.
         objects: What counts as the object, as `kerasunet.data.load` takes it.
-        mask_threshold: Gray level above which a pixel of a mask file is object.
+        mask_threshold: Gray level above which a pixel of a mask file belongs to the object.
         overlapping: Whether a pixel may belong to several objects.
 
     Returns:

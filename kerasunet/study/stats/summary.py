@@ -92,7 +92,7 @@ def summarize_curves(summary: pd.DataFrame, depth: int) -> pd.DataFrame:
         Columns data, train_size, direction (one of `DIRECTIONS`), count (the K of the strategy: a
         number of blocks, or of levels for `outer` and `inner`), blocks (how many train), strategy
         (as the study names it), mean, low, high. A direction is listed only where it has a
-        separate strategy beside the two ends.
+        separate strategy besides the two ends.
     """
     rows = [
         {"data": data, "train_size": size, "direction": direction, **row}
