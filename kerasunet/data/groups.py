@@ -10,9 +10,8 @@ other pairs do.
 
 The same is done with one of the two mirrored or turned by quarters, as augmented copies are.
 
-A crop of a chest does not stand out by its coarse details. So each image is also compared with what
-is left of all others if their sides are cut off, and goes to the second stage with the images that
-are most like it then.
+A crop of a chest does not stand out by its coarse details. So each image is also compared with all
+others without their sides, and goes to the second stage with the images most like it then.
 """
 
 from __future__ import annotations
@@ -42,11 +41,10 @@ from kerasunet.data.identification import (
 )
 from kerasunet.files import expanded, raise_all, read_json, write_json
 
-_LEAST_COARSE, _LEAST_FINE = 0.5, 0.5
-_DEVIATIONS, _LARGEST_THRESHOLD = 5, 0.99
+_LEAST_COARSE, _LEAST_FINE, _LARGEST_THRESHOLD = 0.5, 0.5, 0.99
+_DEVIATIONS, _DEVIATIONS_OF_MANY, _MANY_IMAGES = 5, 6, 20_000
 _FEW_IMAGES, _THRESHOLD_OF_FEW, _FINE_OF_FEW = 20, 0.95, 0.8
-_SAMPLE, _SAMPLED_PAIRS = 2000, 100
-_TILE = 2048
+_SAMPLE, _SAMPLED_PAIRS, _TILE = 2000, 100, 2048
 _MOST_WHOLES, _LEAST_OF_CHANGED = 2, 0.75
 _ENDS = [(0, 0), (0, 0.1), (0.1, 0), (0.05, 0.05), (0.1, 0.1), (0.15, 0.15), (0.2, 0.2)]
 _CUTS = [(*across, *down) for across in _ENDS for down in _ENDS if any(across + down)]
@@ -127,8 +125,7 @@ def with_group_pattern(data: DataSet, pattern: str) -> DataSet:
     missing = [key for key, name in zip(keys, found, strict=True) if not name]
     raise_all(missing, f"group pattern {pattern}: is not in these names of {data.name}:")
     raise_all([f"group pattern {pattern}: {fault}" for fault in layouts.misspelled(found)])
-    names = (f"patient-{name}" for name in found)
-    return with_groups(data, dict(zip(keys, names, strict=True)))
+    return with_groups(data, {k: f"patient-{name}" for k, name in zip(keys, found, strict=True)})
 
 
 def match_groups(names: Iterable[str], pattern: str) -> list[str]:
@@ -151,8 +148,8 @@ def _with_joined_near_duplicates(data: DataSet) -> DataSet:
     if _is_simulated(data):
         return data
     names = group([case.group for case in data.cases], near_duplicates_of(data.cases))
-    keys = (case.key for case in data.cases)
-    return with_groups(data, dict(zip(keys, names, strict=True)))
+    named = zip(data.cases, names, strict=True)
+    return replace(data, cases=tuple(replace(case, group=name) for case, name in named))
 
 
 def _is_simulated(data: DataSet) -> bool:
@@ -207,12 +204,12 @@ def find_near_duplicates(
     cut evenly by up to 15 % of each side and, mostly, unevenly by up to 10 %.
 
     The correlation of coarse details must reach 0.5 and, after Fisher's transformation, lie five
-    robust standard deviations above the median of all pairs; so must that of fine details, which
-    alone decides on crops. Below 20 images these cannot be estimated; 0.95 and 0.8 are required.
-    The fine details of crops and of turned copies must also reach 0.75.
+    robust standard deviations above the median of all pairs, or six among more than 20,000 images;
+    so must that of fine details, which alone decides on crops. Below 20 images these cannot be
+    estimated; 0.95 and 0.8 are required. The fine details of crops and of turned copies must also
+    reach 0.75.
 
-    Memory grows by 8 KiB per image, not with the number of pairs; for crops, also by 6 bytes per
-    pair.
+    Memory grows by 8 KiB per image, not with the number of pairs; for crops, by 6 bytes per pair.
 
     Args:
         images: `(height, width)` or `(height, width, 3)`, 0 to 255, of any sizes; consumed once.
@@ -348,7 +345,8 @@ def _threshold(coarse: np.ndarray) -> float:
         return _THRESHOLD_OF_FEW
     sample = coarse[:: math.ceil(len(coarse) / _SAMPLE)]
     correlations = (sample @ sample.T)[np.triu_indices(len(sample), 1)]
-    return min(max(_outlying(correlations), _LEAST_COARSE), _LARGEST_THRESHOLD)
+    deviations = _DEVIATIONS if len(coarse) <= _MANY_IMAGES else _DEVIATIONS_OF_MANY
+    return min(max(_outlying(correlations, deviations), _LEAST_COARSE), _LARGEST_THRESHOLD)
 
 
 def _least_agreement(thumbnails: Sequence[np.ndarray]) -> float:
@@ -361,11 +359,11 @@ def _least_agreement(thumbnails: Sequence[np.ndarray]) -> float:
     return min(max(_outlying(usual), _LEAST_FINE), _LARGEST_THRESHOLD)
 
 
-def _outlying(correlations: np.ndarray) -> float:
+def _outlying(correlations: np.ndarray, deviations: int = _DEVIATIONS) -> float:
     transformed = np.arctanh(np.clip(correlations, -0.999, 0.999))
     median = np.median(transformed)
     deviation = 1.4826 * np.median(np.abs(transformed - median))
-    return math.tanh(median + _DEVIATIONS * deviation)
+    return math.tanh(median + deviations * deviation)
 
 
 def _turned_pairs_above(coarse: np.ndarray) -> Iterator[tuple[int, int, int]]:
@@ -391,9 +389,12 @@ def _pairs_above(
     some: np.ndarray, threshold: float, others: np.ndarray
 ) -> Iterator[tuple[int, int]]:
     """Go through the correlations in tiles, so that never more than 16 MiB of them exist."""
+    room = np.empty((_TILE, _TILE), np.float32)  # A new array for each tile takes longer to fill.
     for top in range(0, len(some), _TILE):
         for left in range(top, len(some), _TILE):
-            tile = some[top : top + _TILE] @ others[left : left + _TILE].T
-            for row, column in np.argwhere(tile >= threshold).tolist():
+            one, other = some[top : top + _TILE], others[left : left + _TILE]
+            tile = np.matmul(one, other.T, out=room[: len(one), : len(other)])
+            for place in np.flatnonzero(tile >= threshold).tolist():
+                row, column = divmod(place, len(other))
                 if top + row < left + column:
                     yield top + row, left + column
