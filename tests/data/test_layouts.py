@@ -192,6 +192,14 @@ def test_a_manifest_in_a_published_set_is_not_passed_over(tmp_path):
     assert column(load(path), "group") == {"benign (1)": "anna"}
 
 
+def test_a_named_set_is_read_beside_others(tmp_path):
+    expected = load(make_jsrt(tmp_path / "jsrt"))
+    make_busi(tmp_path / "busi")
+    found = load("jsrt", manual_dir=tmp_path)
+    assert (found.name, found.digest) == ("jsrt", expected.digest)
+    assert "give one of them: busi, jsrt" in complaint(lambda: load(tmp_path))
+
+
 def test_published_set_under_another_name_is_refused(tmp_path):
     message = complaint(lambda: load("busi", manual_dir=make_jsrt(tmp_path)))
     assert "expected the data set busi, found jsrt archive" in message

@@ -166,12 +166,12 @@ def _read_subfolders(folder: Path, depth: int, name: str | None) -> DataSet | No
     inner = [path for path in subfolders(folder) if not shows_view(path)]
     results = call_all(partial(_read, path, depth, name) for path in inner)
     found = {path.name: data for path, data in zip(inner, results, strict=True) if data}
-    published = [data for data in found.values() if _is_published(data)]
-    if len(published) > 1:
-        names = ", ".join(data.name for data in published)
-        raise ValueError(f"{folder}: holds several published data sets; give one of them: {names}")
+    published = {data.name: data for data in found.values() if _is_published(data)}
+    if name in published or len(published) == 1:
+        return published.get(name or "") or next(iter(published.values()))
     if published:
-        return published[0]
+        names = ", ".join(published)
+        raise ValueError(f"{folder}: holds several published data sets; give one of them: {names}")
     others = [path for path in inner if path.name not in found and _holds_images(path)]
     bare = {path.name: images_alone(path) for path in others}
     if found:
