@@ -792,13 +792,19 @@ def _draw_starts(output: Path) -> None:
         )
         told = []
         for (data, size), axes in zip(scenarios, np.atleast_1d(all_axes), strict=True):
-            for start in START_WORDS:
-                words = _draw_start(axes, known[data, size, start], start, rows=rows)
+            means = {
+                start: _draw_start(axes, known[data, size, start], start, rows=rows)
+                for start in START_WORDS
+            }
+            _cut_off(axes, means["far"], rows.index("none"))
+            for start, of_start in means.items():
+                words = ", ".join(f"{text} {mean:.3f}" for text, mean in of_start.items())
                 told.append(f"{data}, {size} images, from {START_WORDS[start]}: {words}")
             axes.set_title(f"{data}, {size} images")
             axes.set_xlabel("Dice", fontsize=RC["axes.labelsize"])
             axes.grid(axis="y", visible=False)
             axes.tick_params(axis="y", length=0)
+            axes.locator_params(axis="x", nbins=6)
         drawn.axes[0].set_yticks(range(len(rows)), rows)
         drawn.axes[0].invert_yaxis()
         handles = drawn.axes[0].get_legend_handles_labels()
@@ -809,8 +815,8 @@ def _draw_starts(output: Path) -> None:
     print(output / "starts.png")
 
 
-def _draw_start(axes, folder: Path, start: Nearness, *, rows: Sequence[str]) -> str:
-    """Draw the Dice of every strategy from one start; return it in words."""
+def _draw_start(axes, folder: Path, start: Nearness, *, rows: Sequence[str]) -> dict[str, float]:
+    """Draw the Dice of every strategy from one start; return the means."""
     from kerasunet.study.figures.style import BLUE, PALE, VERMILLION
 
     color, marker, offset = {"far": (VERMILLION, "s", 0.15), "close": (BLUE, "o", -0.15)}[start]
@@ -823,7 +829,27 @@ def _draw_start(axes, folder: Path, start: Nearness, *, rows: Sequence[str]) -> 
         means[text] = dice.mean()
         label = START_WORDS[start] if len(means) == 1 else None
         axes.plot(means[text], row, marker, color=color, linestyle="", label=label, zorder=2)
-    return ", ".join(f"{text} {mean:.3f}" for text, mean in means.items())
+    return means
+
+
+def _cut_off(axes, means: dict[str, float], row: int) -> None:
+    """Write the Dice of an untouched start at the edge if it would squeeze all else together."""
+    from kerasunet.study.figures.style import RC, VERMILLION
+
+    tuned = [mean for text, mean in means.items() if text != "none"]
+    least, spread = min(tuned), max(tuned) - min(tuned)
+    if means["none"] > least - 4 * spread:
+        return
+    axes.set_xlim(least - 0.4 * spread, axes.dataLim.x1 + 0.2 * spread)
+    axes.text(
+        0.02,
+        row + 0.15,
+        f"← {means['none']:.3f}",
+        transform=axes.get_yaxis_transform(),
+        color=VERMILLION,
+        va="center",
+        fontsize=RC["xtick.labelsize"],
+    )
 
 
 def _print_means(cases: pd.DataFrame, runs: pd.DataFrame) -> None:
