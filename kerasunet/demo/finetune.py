@@ -48,7 +48,7 @@ def build(context: Context) -> None:
     data.draw()
     gr.Markdown("### 2. Find the best start and layers")
     adaptation.draw()
-    gr.Markdown("### Or choose yourself what to train")
+    gr.Markdown("### Or choose what to train yourself")
     run.draw()
     data.connect([run.start, adaptation.start, run.init])
     adaptation.connect()
@@ -84,7 +84,7 @@ class _Data(_Part):
                     )
                     self.check = gr.Button("Check the folder")
                 self.example = gr.Button("Try it with simulated ultrasound")
-        with gr.Accordion("Which are the objects?", open=False), gr.Row():
+        with gr.Accordion("What is an object?", open=False), gr.Row():
             self.objects = gr.Textbox(
                 label="Objects",
                 placeholder="nodule, or lungs=150,200 heart=250, or tumor=#ff0000",

@@ -22,8 +22,8 @@ OFF_HTML = (
     "your own machine, or turn training on with <code>--allow-training</code>.</p>"
 )
 FORMATS_HTML = (
-    "<p>A zip of <code>images/</code> and <code>masks/</code> with the same file names, or of "
-    "<code>scan.png</code> beside <code>scan_mask.png</code>.</p>"
+    "<p>A zip file with the folders <code>images/</code> and <code>masks/</code> and the same file "
+    "names in both, or with <code>scan.png</code> beside <code>scan_mask.png</code>.</p>"
 )
 ADAPTATION_HTML = (
     "<p>Every start is tried untouched, a few strategies are trained in cross-validation, and the "

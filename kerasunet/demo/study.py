@@ -191,7 +191,7 @@ def advice_table() -> str:
     for heading in ("Tune", "Start trained on", "Dice it reached"):
         head += f"<th scope=col class=words>{heading}</th>"
     return (
-        "<p>By the second study, in which each strategy has a rate of its own: "
+        "<p>What the second study found, with a learning rate tuned for each strategy: "
         "<code>3*shallow:4</code> trains the first four blocks at three times the usual rate, "
         "1e-3. <code>kerasunet adapt</code> and the Fine-tune tab check this on your images.</p>"
         f"<div class=table><table><thead><tr>{head}</tr></thead>"

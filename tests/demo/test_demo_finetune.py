@@ -188,7 +188,7 @@ def test_several_objects_are_trained_and_each_is_told(page, tmp_path):
                 data = cv2.imencode(".png", array)[1].tobytes()
                 archive.writestr(f"{kind}/{index:02d}.png", data)
     _upload(page, path, "Correct the errors")
-    page.get_by_role("button", name="Which are the objects?").click()
+    page.get_by_role("button", name="What is an object?").click()
     field = page.locator("#finetune-objects input, #finetune-objects textarea")
     field.fill("disc=1 corner=2")
     field.press("Enter")

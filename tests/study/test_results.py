@@ -119,7 +119,8 @@ def test_a_table_that_was_cut_or_changed_is_refused(tmp_path, name, change, faul
 
 
 @pytest.mark.parametrize(
-    ("times", "fault"), [(0, "1 cases .* and 2 .*a part is missing"), (2, "3 .* and 2 .*duplicated")]
+    ("times", "fault"),
+    [(0, "1 cases .* and 2 .*a part is missing"), (2, "3 .* and 2 .*duplicated")],
 )
 def test_a_row_that_was_removed_or_doubled_is_noticed(tmp_path, times, fault):
     found = table({"all": 0.7, "none": 0.4}, "jsrt", groups=10, views=1)
