@@ -111,7 +111,7 @@ def test_a_card_is_read_without_keras():
         ("natural", "none", "natural, pre-trained"),
         ("ultrasound-none", "none", "from natural"),
         ("ultrasound-shallow-3", "shallow:3", "from natural"),
-        ("ultrasound-auto", "auto: blocks:1", "from natural"),
+        ("ultrasound-auto", "auto: 3*shallow:4", "from natural"),
     ],
 )
 def test_a_model_is_named_by_what_it_is(name, layers, start):
