@@ -248,10 +248,10 @@ def require_replaceable(path: Path) -> None:
 
 
 def is_marked(path: Path, mark: bytes) -> bool:
-    """Return whether an existing file is empty, or has these bytes near its beginning."""
+    """Return whether an existing file is empty, or has these bytes, but for spaces, at first."""
     with open(path, "rb") as file:
         head = file.read(4096)
-    return not head or mark in head
+    return not head or b"".join(mark.split()) in b"".join(head.split())
 
 
 def is_unfinished(name: str) -> bool:

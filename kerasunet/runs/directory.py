@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,9 +156,8 @@ class RunDirectory:
             restart: Set an earlier run aside first, for `settle`, which `exclusive` calls last.
 
         Raises:
-            ValueError: The directory holds a run with other settings, data or major versions, and
-                the message names both sides of each difference; or it holds what a run would
-                overwrite and no `config.json` of a run; or see `require_removable`.
+            ValueError: The directory holds a run with other settings, data or major versions, each
+                named; or what a run would overwrite, and no record; or see `require_removable`.
         """
         import keras
 
@@ -212,6 +211,10 @@ class RunDirectory:
         summary = schema.read_record(self.summary, (), what, remedy=remedy)
         wanted = _PRETRAINED if "metrics" in summary else _FINETUNED
         read_values(self.summary, wanted, what, remedy=remedy)
+        if self.has_record:
+            known = {"settings": files.read_json(self.recorded, remedy=remedy)["settings"]}
+            if _differences(known, {"settings": summary["settings"]}):
+                raise ValueError(f"{self.summary}: is the summary of another run; {remedy}")
         found = (name for name in ("before", "after", "metrics") if summary.get(name))
         return {**summary, **{name: with_unknown_bounds(summary[name]) for name in found}}
 
@@ -265,21 +268,19 @@ class RunDirectory:
 
     def _removes(self, path: Path) -> bool:
         """Whether a file, or what is in a folder, would go with the run in this directory."""
-        given, here = path.resolve(), self.path.resolve()
-        ends = (found.resolve().is_relative_to(given) for found in self._files())
-        return here in given.parents and any(ends)
+        given, own = path.resolve(), (found.resolve() for found in self._files())
+        return self.path.resolve() in given.parents and any(o.is_relative_to(given) for o in own)
 
-    def _files(self) -> list[Path]:
+    def _files(self, names: Iterable[str] = (*_RESULTS, *_PROGRESS, _NOTES)) -> list[Path]:
         """Return what a run wrote, the record that it is finished first, except `config.json`."""
-        found = (path for name in (*_RESULTS, *_PROGRESS, _NOTES) for path in self.path.glob(name))
+        found = (path for name in names for path in self.path.glob(name))
         return [path for path in found if path.is_symlink() or not path.is_dir()]
 
     def _require_own(self) -> None:
         """Refuse an unfinished run that would replace or remove what it did not write."""
-        if not self.summary.is_file():
-            last = (path for name in _LAST for path in self.path.glob(name))
-            for path in itertools.filterfalse(files.noted(self.config), last):
-                raise ValueError(f"{path}: is not of this run, or was changed since; {MOVE}")
+        last = () if self.summary.is_file() else self._files(_LAST)
+        for path in itertools.filterfalse(files.noted(self.config), last):
+            raise ValueError(f"{path}: is not of this run, or was changed since; {MOVE}")
 
     def _record(self, settings: Any) -> dict[str, Any]:
         """Return what `config.json` holds; refuse one that is not of a run with such settings."""
@@ -332,8 +333,7 @@ def _move(path: Path, target: Path) -> None:
 def _named(settings: Any) -> dict[str, Any]:
     """Return the settings, of files and folders only the name: runs are handed on."""
     values = to_json(settings)
-    names = {name: Path(values[name]).name for name in _PATHS if values.get(name)}
-    return {**values, **names}
+    return {**values, **{name: Path(values[name]).name for name in _PATHS if values.get(name)}}
 
 
 _IMPLIED = {
@@ -352,15 +352,7 @@ def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, 
     Raises:
         ValueError: They differ; the message names both sides of each difference.
     """
-    old, new = _flat(known), _flat(asked)
-    differences = [
-        f"{name.removeprefix('settings.')} was {_readable(name, old.get(name))}, "
-        f"now {_readable(name, new.get(name))}"
-        for name in sorted(old.keys() | new.keys())
-        if not _agree(name, old.get(name), new.get(name))
-        and (name in old or not name.startswith(("digests.", "versions.")))
-    ]
-    if differences:
+    if differences := _differences(known, asked):
         raise ValueError(
             f"{directory}: holds results of other settings, data or versions: "
             f"{'; '.join(differences)}. Continue with the old ones, use another output folder, "
@@ -368,13 +360,22 @@ def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, 
         )
 
 
+def _differences(known: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    old, new = _flat(known), _flat(asked)
+    return [
+        f"{name.removeprefix('settings.')} was {_readable(name, was)}, now {_readable(name, now)}"
+        for name, was, now in ((n, old.get(n), new.get(n)) for n in sorted(old.keys() | new.keys()))
+        if not _agree(name, was, now)
+        and (name in old or not name.startswith(("digests.", "versions.")))
+    ]
+
+
 def _agree(name: str, old: Any, new: Any) -> bool:
     """Whether a value is as it was; a strategy may be spelled another way, an option be younger."""
     section, _, last = name.rpartition(".")
     if section.endswith(("settings", "run")) and last in _PATHS:
         return True
-    if old is None and last in _IMPLIED:
-        return new == _IMPLIED[last]
+    old = _IMPLIED.get(last) if old is None else old
     if name == "settings.layers" and old != new and isinstance(old, str):
         return str(parse(old)) == new
     return _compared(name, old) == _compared(name, new)

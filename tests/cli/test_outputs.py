@@ -262,6 +262,10 @@ def test_no_file_gets_a_name_that_a_folder_s_own_command_is_about_to_write(place
     export = argparse.Namespace(output=Path("run/model.h5"), format="h5")  # And `model.json`.
     with pytest.raises(FileExistsError, match="run/model.json: is a file of the run"):
         check_outputs("export", export)
+    indented = json.dumps(json.loads((place / "run" / "config.json").read_text()), indent=4)
+    (place / "run" / "config.json").write_text(indented)  # As an editor saves it.
+    with pytest.raises(FileExistsError, match="^run/cases.csv: is a file of the run in run"):
+        check_outputs("evaluate", argparse.Namespace(csv=Path("run/cases.csv")))
     (place / "run" / "model.keras").touch()  # Then it is called `model.h5.json`.
     check_outputs("export", export)
     (place / "report.json").write_text("[]")  # Of something else.
@@ -342,6 +346,15 @@ def test_a_configuration_of_something_else_is_not_a_run(call, place, tiny_model_
     words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "mine"]
     refused(call, *words, saying="mine/config.json: ")
     refused(call, *words, "--restart", saying="mine/config.json: ")
+
+
+@SLOW
+def test_a_summary_of_another_run_is_not_shown_as_that_of_this_one(call, earlier, tiny_model_file):
+    summary = json.loads((earlier / "summary.json").read_text(encoding="utf-8"))
+    summary["settings"]["layers"] = "deep:1"
+    write_json(earlier / "summary.json", summary)
+    words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "run"]
+    refused(call, *words, saying="summary.json: is the summary of another run; move it away")
 
 
 @SLOW
