@@ -100,8 +100,11 @@ def expanded(path: str | os.PathLike) -> Path:
     """Return a path that a caller gave, with the home folder in place of `~` or `~name`.
 
     Raises:
+        TypeError: It is neither text nor a path.
         ValueError: Nobody has such a home folder; or it is a link that leads to itself.
     """
+    if isinstance(path, bytes) or not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"give a path as text or as a Path, not as {type(path).__name__}")
     given = Path(path)
     found = Path(os.path.expanduser(given))
     if found == given and str(given).startswith("~") and not os.path.lexists(given.parts[0]):
@@ -178,9 +181,9 @@ _remove_left_once = cache(remove_left)  # It takes time where there are many fil
 
 def notes_of(record: Path) -> Path:
     """Return the file of digests and names of what the unfinished command of a record wrote."""
-    if (path := record.with_name(f".{record.name}.written")).is_symlink():
-        raise NotWritten(f"{path}: is a link; remove it")
-    return path
+    if not (path := record.with_name(f".{record.name}.written")).is_symlink():
+        return path
+    raise NotWritten(f"{path}: is a link; remove it")
 
 
 @contextmanager
@@ -206,9 +209,8 @@ def noting(record: Path, besides: str = "") -> Iterator[None]:
 
 def note(contents: Iterable[tuple[Path, str]], record: Path) -> None:
     """Note files and their names, such as of those that are about to be replaced."""
-    path, lines = notes_of(record), [_note(*one) for one in contents]
-    if lines:
-        with writing(path), open(path, "a", encoding="utf-8") as file:
+    if lines := [_note(*one) for one in contents]:
+        with writing(path := notes_of(record)), open(path, "a", encoding="utf-8") as file:
             file.write("\n".join(["", *lines]))  # A line that a full disk cut stays by itself.
 
 
@@ -221,8 +223,8 @@ def noted(record: Path) -> Callable[[Path], bool]:
     known = {*notes.read_text(encoding="utf-8").split("\n")} if notes.is_file() else None
 
     def is_noted(path: Path) -> bool:
-        is_regular = path.is_file() and not path.is_symlink()
-        return is_regular and (known is None or _note(path, path.name) in known)
+        regular = path.is_file() and not path.is_symlink()
+        return regular and (known is None or _note(path, path.name) in known)
 
     return is_noted
 
@@ -248,10 +250,10 @@ def require_replaceable(path: Path) -> None:
 
 
 def is_marked(path: Path, mark: bytes) -> bool:
-    """Return whether an existing file is empty, or has these bytes, but for spaces, at first."""
+    """Return whether a file is empty, or has these bytes at first, as it is or without spaces."""
     with open(path, "rb") as file:
         head = file.read(4096)
-    return not head or b"".join(mark.split()) in b"".join(head.split())
+    return not head or mark in head or mark in b"".join(head.split())
 
 
 def is_unfinished(name: str) -> bool:

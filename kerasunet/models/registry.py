@@ -319,8 +319,8 @@ def _resolve(name_or_path: str | os.PathLike) -> Path:
     if path.suffix == ".keras" and path.is_file():
         return path
     raise FileNotFoundError(
-        f"{text}: neither a registered model nor a .keras file nor hf://owner/name; registered "
-        "are: " + (", ".join(list()) or "none")
+        f"{text or repr(text)}: neither a registered model nor a .keras file nor hf://owner/name; "
+        "registered are: " + (", ".join(list()) or "none")
     )
 
 

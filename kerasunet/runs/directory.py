@@ -40,7 +40,7 @@ _RECORDS = {
     "config.json": "a run", "study.json": "a study", "adapt.json": "an adaptation",
     "predictions.json": "predictions",
 }  # fmt: skip
-_MARK = b'{\n  "settings": {'  # Other programs have a `config.json`, too.
+_MARK = b'{"settings":{'  # However indented. Other programs have a `config.json`, too.
 
 
 @contextlib.contextmanager
