@@ -6,7 +6,7 @@ strategies fairly, and models that plain Keras opens. Everything is imported whe
 
 from typing import TYPE_CHECKING
 
-from kerasunet.lazy import lazy_members
+from kerasunet.processes import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet import (

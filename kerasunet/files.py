@@ -1,4 +1,4 @@
-"""Files: written atomically or not at all, locks, JSON, digests; all problems at once.
+"""Files: written atomically or not at all, JSON, digests; all problems at once.
 
 Whoever reads many files collects the problems of all of them and raises one error that lists them,
 instead of one at each attempt.
@@ -14,9 +14,7 @@ import os
 import re
 import shutil
 import stat
-import sys
 import tempfile
-import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,14 +24,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-if sys.platform == "win32":  # That a folder is used twice at once is not noticed there.
-    fcntl = None
-else:
-    import fcntl
+from kerasunet.processes import lock
 
 _UNFINISHED = ".writing-"
 _TEMPORARY = re.compile(r"\.[a-z]+-[a-z0-9_]{8}")  # As `tempfile` names them.
-_SECONDS_TO_END, _SECONDS_BETWEEN_TRIES = 20.0, 0.1  # A process whose parent was killed ends soon.
 _ELSEWHERE = "choose a folder that you may write to"
 _REMEDIES = {
     errno.ENOSPC: "make room on that disk",
@@ -48,6 +42,7 @@ _REMEDIES = {
 }
 T = TypeVar("T")
 _collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
+_naming: ContextVar[Callable[[Path, Path], Any]] = ContextVar("naming", default=lambda *_: None)
 
 
 class FileWarning(UserWarning):
@@ -87,16 +82,17 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], object]) -
         NotWritten: The disk is full, the folder is not writable, the path is a folder, a device or
             a write-protected file, or the like.
     """
-    name = Path(path).name
-    path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+    given = Path(path)
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else given
     require_replaceable(path)
     with writing(path), folder_for(path.parent):
         _remove_left_once(path.parent, _UNFINISHED)
         with temporary_folder(path.parent, _UNFINISHED) as folder:
-            temporary = folder / name
+            temporary = folder / given.name
             write(temporary)
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
+            _naming.get()(temporary, given)
             os.replace(temporary, path)
 
 
@@ -104,14 +100,16 @@ def expanded(path: str | os.PathLike) -> Path:
     """Return a path that a caller gave, with the home folder in place of `~` or `~name`.
 
     Raises:
+        TypeError: It is neither text nor a path.
         ValueError: Nobody has such a home folder; or it is a link that leads to itself.
     """
+    if isinstance(path, bytes) or not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"give a path as text or as a Path, not as {type(path).__name__}")
     given = Path(path)
     found = Path(os.path.expanduser(given))
     if found == given and str(given).startswith("~") and not os.path.lexists(given.parts[0]):
-        raise ValueError(
-            f"{given}: nobody here has a home folder of this name; give the whole path"
-        )
+        told = "nobody here has a home folder of this name; give the whole path"
+        raise ValueError(f"{given}: {told}")
     try:
         found.resolve()
     except RuntimeError:  # Of Python before 3.13.
@@ -181,56 +179,58 @@ def _remove_dead(folder: Path) -> None:
 _remove_left_once = cache(remove_left)  # It takes time where there are many files.
 
 
-def lock(path: Path, *, seconds: float = 0.0) -> int | None:
-    """Lock a file or folder until what is returned is closed, or the process ends.
-
-    Args:
-        path: The file or folder.
-        seconds: How long to wait for another process.
-
-    Returns:
-        A descriptor; `None` where the system has no locks.
-
-    Raises:
-        BlockingIOError: Another process has locked it.
-    """
-    if fcntl is None:
-        return None
-    descriptor, given_up = os.open(path, os.O_RDONLY), time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= given_up:
-                os.close(descriptor)
-                raise
-            time.sleep(_SECONDS_BETWEEN_TRIES)
-        except OSError:  # A network folder without locks.
-            os.close(descriptor)
-            return None
-        else:
-            return descriptor
+def notes_of(record: Path) -> Path:
+    """Return the file of digests and names of what the unfinished command of a record wrote."""
+    if not (path := record.with_name(f".{record.name}.written")).is_symlink():
+        return path
+    raise NotWritten(f"{path}: is a link; remove it")
 
 
 @contextmanager
-def alone_in(directory: Path) -> Iterator[bool]:
-    """Let no other process that asks for it work in a folder; yield whether that is sure.
+def noting(record: Path, besides: str = "") -> Iterator[None]:
+    """Note every file that is written into the folder of a record, before it gets its name.
 
-    Raises:
-        ValueError: Another process works in it, after waiting a little for its end.
+    Args:
+        record: Of the command.
+        besides: The name of a file that is not noted, because it is large and written often.
     """
+
+    def told(content: Path, path: Path) -> None:
+        ways = ((way(path), way(record.parent)) for way in (os.path.abspath, os.path.realpath))
+        if path.name != besides and any(Path(one).is_relative_to(folder) for one, folder in ways):
+            note([(content, path.name)], record)
+
+    token = _naming.set(told)
     try:
-        held = lock(directory, seconds=_SECONDS_TO_END)
-    except BlockingIOError as error:
-        raise ValueError(
-            f"{directory}: another process is using it; wait until it ends, or use another "
-            "output folder"
-        ) from error
-    try:
-        yield held is not None
+        yield
     finally:
-        if held is not None:
-            os.close(held)
+        _naming.reset(token)
+
+
+def note(contents: Iterable[tuple[Path, str]], record: Path) -> None:
+    """Note files and their names, such as of those that are about to be replaced."""
+    if lines := [_note(*one) for one in contents]:
+        with writing(path := notes_of(record)), open(path, "a", encoding="utf-8") as file:
+            file.write("\n".join(["", *lines]))  # A line that a full disk cut stays by itself.
+
+
+def noted(record: Path) -> Callable[[Path], bool]:
+    """Return what tells whether a file is as the unfinished command of a record wrote it.
+
+    Without notes, as of earlier versions, every regular file is.
+    """
+    notes = notes_of(record)
+    known = {*notes.read_text(encoding="utf-8").split("\n")} if notes.is_file() else None
+
+    def is_noted(path: Path) -> bool:
+        regular = path.is_file() and not path.is_symlink()
+        return regular and (known is None or _note(path, path.name) in known)
+
+    return is_noted
+
+
+def _note(content: Path, name: str) -> str:
+    return f"{sha256(content)}  {name}"
 
 
 def require_replaceable(path: Path) -> None:
@@ -250,10 +250,10 @@ def require_replaceable(path: Path) -> None:
 
 
 def is_marked(path: Path, mark: bytes) -> bool:
-    """Return whether an existing file is empty, or has these bytes near its beginning."""
+    """Return whether a file is empty, or has these bytes at first, as it is or without spaces."""
     with open(path, "rb") as file:
         head = file.read(4096)
-    return not head or mark in head
+    return not head or mark in head or mark in b"".join(head.split())
 
 
 def is_unfinished(name: str) -> bool:

@@ -1,18 +1,31 @@
-"""Processes: how one that does a piece of work starts and ends, its CPU cores and heaps."""
+"""Processes: what one imports, how others start and end, locks, CPU cores and heaps.
+
+Front doors are packages that show their public names to editors and import them on first use.
+"""
 
 from __future__ import annotations
 
+import ast
 import ctypes
+import importlib
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+if sys.platform == "win32":  # That a folder is used twice at once is not noticed there.
+    fcntl = None
+else:
+    import fcntl
 
 _SECONDS_BETWEEN_CHECKS = 2.0
 _PATIENCE = 5.0
+_SECONDS_TO_END, _SECONDS_BETWEEN_TRIES = 20.0, 0.1  # A process whose parent was killed ends soon.
 _PARENT = "KERASUNET_PARENT"
 _M_ARENA_MAX, _MOST = -8, 2  # malloc.h of glibc; mallopt(3)
 _M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 1 << 20
@@ -116,3 +129,102 @@ def limit_malloc_arenas() -> None:
         if hasattr(library, "mallopt"):
             library.mallopt(_M_ARENA_MAX, _MOST)
             library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+def lock(path: Path, *, seconds: float = 0.0) -> int | None:
+    """Lock a file or folder until what is returned is closed, or the process ends.
+
+    Args:
+        path: The file or folder.
+        seconds: How long to wait for another process.
+
+    Returns:
+        A descriptor; `None` where the system has no locks.
+
+    Raises:
+        BlockingIOError: Another process has locked it.
+    """
+    if fcntl is None:
+        return None
+    descriptor, given_up = os.open(path, os.O_RDONLY), time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= given_up:
+                os.close(descriptor)
+                raise
+            time.sleep(_SECONDS_BETWEEN_TRIES)
+        except OSError:  # A network folder without locks.
+            os.close(descriptor)
+            return None
+        else:
+            return descriptor
+
+
+@contextmanager
+def alone_in(directory: Path) -> Iterator[bool]:
+    """Let no other process that asks for it work in a folder; yield whether that is sure.
+
+    Raises:
+        ValueError: Another process works in it, after waiting a little for its end.
+    """
+    try:
+        held = lock(directory, seconds=_SECONDS_TO_END)
+    except BlockingIOError as error:
+        told = "another process is using it; wait until it ends, or use another output folder"
+        raise ValueError(f"{directory}: {told}") from error
+    try:
+        yield held is not None
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def lazy_members(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Return the `__getattr__`, `__dir__` (PEP 562) and `__all__` of a package.
+
+    The public names are those that the package imports under `if TYPE_CHECKING:`. Editors, type
+    checkers and documentation read these imports as they stand, so each name is written once.
+
+    Args:
+        package: The package's `__name__`.
+
+    Raises:
+        ImportError: The source of the package isn't there to be read.
+    """
+    origins = lazy_origins(_source_of(package))
+
+    def get(name: str) -> Any:
+        if name not in origins:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module = importlib.import_module(origins[name])
+        if name in vars(module):
+            return vars(module)[name]
+        return importlib.import_module(f"{origins[name]}.{name}")
+
+    return get, lambda: sorted(origins), sorted(origins)
+
+
+def lazy_origins(source: str) -> dict[str, str]:
+    """Return which module each name that a source text imports under `if TYPE_CHECKING:` is from.
+
+    Args:
+        source: Text of the module.
+    """
+    return {
+        alias.name: statement.module
+        for guard in ast.parse(source).body
+        if isinstance(guard, ast.If) and ast.unparse(guard.test) == "TYPE_CHECKING"
+        for statement in guard.body
+        if isinstance(statement, ast.ImportFrom) and statement.module
+        for alias in statement.names
+    }
+
+
+def _source_of(package: str) -> str:
+    spec = sys.modules[package].__spec__
+    source = getattr(spec.loader, "get_source", lambda _: None)(package) if spec else None
+    if source is None:
+        raise ImportError(f"{package}: its source is missing, and with it the list of its members")
+    return source

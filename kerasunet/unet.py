@@ -132,9 +132,12 @@ def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bo
         The table block / layer / parameters / trained.
 
     Raises:
+        TypeError: The model is none.
         ValueError: The strategy or a layer name does not fit the model, holds no U-Net or several,
             has its own `compile`, or an optimizer that cannot be made again from its settings.
     """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"give a model that UNet or models.load returned, not {model!r}")
     arguments = _compile_arguments(model)
     with kept_flags(model), _kept_state(model):
         if isinstance(strategy, Mapping):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from helpers.images import write_disc_pairs
 
-from kerasunet import models, runs
+from kerasunet import models, runs, set_trainable
 from kerasunet.adapt import adapt
 from kerasunet.adapt.settings import AdaptSettings
 from kerasunet.cli.predict import _models as asked_models
@@ -22,10 +22,12 @@ from kerasunet.files import FileWarning
 from kerasunet.inference import next_images, pool_of
 from kerasunet.inference.export import Images, export
 from kerasunet.models.model_card import write_card
+from kerasunet.runs import finetune
 from kerasunet.runs.predictions import PredictionDirectory
 from kerasunet.study import read_results
 from kerasunet.study.execution import open_study
 from kerasunet.study.plan import StudySettings
+from kerasunet.study.report import write_report
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
 
 
@@ -126,6 +128,13 @@ def test_a_folder_that_is_called_tilde_is_never_made(data, monkeypatch):
         (lambda: models.register("a.png", "a"), FileNotFoundError, "a.png: no such model, or its"),
         (lambda: read_results([]), ValueError, "give at least one study directory"),
         (lambda: read_results([b"a"]), TypeError, "give each study by its name or path, not as b"),
+        (lambda: models.card(""), FileNotFoundError, "'': neither a registered model nor a .ker"),
+        (lambda: models.save(None, b"a.keras", None), TypeError, "give a path as text or as a Pa"),
+        (lambda: write_report("study", 3), TypeError, "give a path as text or as a Path, not as i"),
+        (lambda: finetune(FinetuneSettings(), None), TypeError, "give the output by its name or"),
+        (lambda: finetune(FinetuneSettings(), "a\0"), ValueError, r"'a\\x00': has characters that"),
+        (lambda: finetune(FinetuneSettings(), "\udcff"), ValueError, "udcff': has characters that"),
+        (lambda: set_trainable("a.keras", "all"), TypeError, "give a model that UNet or models.l"),
         (lambda: next_images([], pool_of("pool"), "2"), ValueError, "number must be a whole numb"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 
 DOOR = """
 from typing import TYPE_CHECKING
-from kerasunet.lazy import lazy_members
+from kerasunet.processes import lazy_members
 if TYPE_CHECKING:
     from {0} import plain as plain
     from {0}.inner import answer as answer, question as question

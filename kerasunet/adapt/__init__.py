@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from kerasunet.lazy import lazy_members
+from kerasunet.processes import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.adapt.adapting import adapt as adapt, registered as registered

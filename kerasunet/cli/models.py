@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 from kerasunet import models
 from kerasunet.backend import quiet_start, start_backend, without_collection
@@ -215,7 +216,7 @@ def run_demo(options: argparse.Namespace) -> int:
     return 0
 
 
-_SHOWN_OF_DIGEST, _USUAL_THRESHOLD = 8, 0.5
+_SHOWN_OF_DIGEST, _USUAL_THRESHOLD, _ROUNDED = 8, 0.5, 1e-4
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -236,18 +237,16 @@ def run_compare(options: argparse.Namespace) -> int:
                 f"{directory}: has no summary.json, so it is not a finished run; finish it "
                 "first, or leave it out"
             )
-        read_record(
-            files.summary, ("after",), "the summary of a fine-tuning", remedy="leave it out"
-        )
-        summaries.append(files.read_summary("leave it out"))
+        what, remedy = "the summary of a fine-tuning", "leave it out"
+        read_record(files.summary, ("after",), what, remedy=remedy)
+        summaries.append(files.read_summary(remedy))
     _require_same_test(directories, summaries)
     tables = [_held_out(*one) for one in zip(directories, summaries, strict=True)]
     named = zip(_starts(directories, summaries), labels_of(directories), strict=True)
+    each = zip(directories, summaries, named, tables, strict=True)
     runs = [
         _RunRow.of(directory, summary, name, named=names, cases=cases)
-        for directory, summary, names, cases in zip(
-            directories, summaries, named, tables, strict=True
-        )
+        for directory, summary, names, cases in each
         for name in ["", *(summary["after"].get("objects") or {})]
     ]
     print(_runs_table(sorted(runs, key=lambda row: (row.name, -row.dice["mean"])), summaries))
@@ -284,14 +283,14 @@ def _held_out(directory: Path, summary: dict) -> list[dict[str, str]]:
     path, after = RunDirectory(directory).cases, summary["after"]
     if not path.is_file():
         return []
-    columns = {"key": str, "group": str, "truth_area": float, "iou": float}
+    columns = {"key": str, "group": str, "truth_area": float, "iou": float, "dice": float}
     rows = read_rows(path, columns, remedy="leave the run out")
     wanted = summary["split"]["test"] * max(len(after.get("objects") or ()), 1)
     if len(rows) != wanted:
-        raise ValueError(
-            f"{path}: has {len(rows)} rows, but the run was measured on {wanted} cases and "
-            "objects, so a part is missing; leave the run out"
-        )
+        told = f"has {len(rows)} rows, but the run was measured on {wanted} cases and objects"
+        raise ValueError(f"{path}: {told}, so a part is missing; leave the run out")
+    if abs(mean(float(row["dice"]) for row in rows) - after["dice"]["mean"]) > _ROUNDED:
+        raise ValueError(f"{path}: has another mean Dice than summary.json; leave the run out")
     return rows
 
 

@@ -15,7 +15,7 @@ from kerasunet import models
 from kerasunet.backend import cheap_start
 from kerasunet.cli import options as shared
 from kerasunet.data import layouts, readers
-from kerasunet.files import is_plain, kinds_in_words, write_text
+from kerasunet.files import is_plain, kinds_in_words, noting, write_text
 from kerasunet.runs.directory import exclusive
 from kerasunet.runs.predictions import (
     FORMATS,
@@ -125,7 +125,8 @@ def run_predict(options: argparse.Namespace) -> int:
     with exclusive(options.output):
         directory = PredictionDirectory.open(options.output, _facts(options))
         directory.require_free(paths_of(frames), [_TABLE, *files.all_of(frames.values())])
-        return _predict(options, frames, _Output(directory, files))
+        with noting(directory.record):
+            return _predict(options, frames, _Output(directory, files))
 
 
 def _require_same_objects(options: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, Simulat
 from kerasunet.data.decoding import DecodedCases, misread_masks, use_each
 from kerasunet.data.groups import GIVEN, regroup
 from kerasunet.data.layouts import EVERY_IMAGE_FOLDER, EVERY_MASK_FOLDER, IMAGE_FOLDERS
-from kerasunet.files import FileWarning, expanded
+from kerasunet.files import FileWarning, expanded, is_plain
 from kerasunet.schema import text_of
 
 if TYPE_CHECKING:
@@ -310,8 +310,10 @@ def require_outside(
     Raises:
         ValueError: The message names the folder of images, or calls the path a part of the data.
     """
-    if not os.fspath(path).strip():
+    if not (text := text_of(path, "the output")).strip():
         raise ValueError("the name of the output is empty; give a folder or a file")
+    if not is_plain(text):
+        raise ValueError(f"{text!r}: has characters that are no text here; give another name")
     path = expanded(path)
     if is_file and path.suffix.lower() != ".png":
         _require_no_list(path)
@@ -335,10 +337,8 @@ def _require_no_list(path: Path) -> None:
     from kerasunet.data.layouts.manifests import MANIFESTS
 
     if path.name.lower() in (*MANIFESTS, "_classes.csv"):
-        raise ValueError(
-            f"{path}: this name is that of a list of images and masks, and the file would be read "
-            "as one; give another name"
-        )
+        told = "this name is that of a list of images and masks, and the file would be read as one"
+        raise ValueError(f"{path}: {told}; give another name")
 
 
 def _folders_of_data(

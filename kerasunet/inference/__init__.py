@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from kerasunet.lazy import lazy_members
+from kerasunet.processes import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.inference import engines as engines, export as export

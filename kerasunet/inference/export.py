@@ -24,20 +24,14 @@ from kerasunet.backend import naming
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, decode
 from kerasunet.data.loading import require_one_code, require_outside
-from kerasunet.files import (
-    alone_in,
-    expanded,
-    folder_for,
-    remove_left,
-    sha256,
-    temporary_folder,
-)
+from kerasunet.files import expanded, folder_for, remove_left, sha256, temporary_folder
 from kerasunet.inference.export_requests import FORMATS, check_request, publish, sidecar_of
 from kerasunet.inference.runtimes import LiteRT, ONNXRuntime, OpenVINO, Run
 from kerasunet.metrics import bootstrap_interval
 from kerasunet.models.saving import write_hdf5
 from kerasunet.network import folded, plain_copy
 from kerasunet.objects import ONE_OBJECT, Objects
+from kerasunet.processes import alone_in
 from kerasunet.training.evaluation import dice_of_masks
 
 CALIBRATION_IMAGES = 32

@@ -7,7 +7,7 @@ what happens to empty masks and missed lesions.
 
 from typing import TYPE_CHECKING
 
-from kerasunet.lazy import lazy_members
+from kerasunet.processes import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.metrics.measures import (

@@ -7,7 +7,7 @@ before Keras opens it in safe mode, and a registered model must have the digest 
 
 from typing import TYPE_CHECKING
 
-from kerasunet.lazy import lazy_members
+from kerasunet.processes import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.models.card_fields import (

@@ -26,6 +26,7 @@ from kerasunet.metrics import METRICS
 from kerasunet.models.card_fields import forbids_redistribution, is_unstated
 from kerasunet.models.model_card import MOST_BYTES as MOST_BYTES_OF_CARD, ModelCard, read_card
 from kerasunet.models.verification import CONFIG, METADATA, MOST_BYTES, WEIGHTS, first_line
+from kerasunet.processes import alone_in
 
 SCHEME = "hf://"
 FILE, CARD, _README = "model.keras", "model.json", "README.md"
@@ -207,7 +208,7 @@ def write_repository(
     if is_address(to):
         return _upload(os.fspath(to), contents, private=private)
     folder = files.expanded(to)
-    with files.folder_for(folder), files.alone_in(folder):
+    with files.folder_for(folder), alone_in(folder):
         _require_own(folder, card)
         _require_unchanged(folder, contents)
         files.remove_unfinished(folder)

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from kerasunet.files import expanded, lock, sha256
+from kerasunet.files import expanded, sha256
 from kerasunet.models.card_fields import united
 from kerasunet.models.model_card import (
     ModelCard,
@@ -23,6 +23,7 @@ from kerasunet.models.model_card import (
     write_card,
 )
 from kerasunet.models.verification import checked_model, other_digest
+from kerasunet.processes import lock
 from kerasunet.schema import text_of
 
 NATURAL = "natural"
@@ -319,8 +320,8 @@ def _resolve(name_or_path: str | os.PathLike) -> Path:
     if path.suffix == ".keras" and path.is_file():
         return path
     raise FileNotFoundError(
-        f"{text}: neither a registered model nor a .keras file nor hf://owner/name; registered "
-        "are: " + (", ".join(list()) or "none")
+        f"{text or repr(text)}: neither a registered model nor a .keras file nor hf://owner/name; "
+        "registered are: " + (", ".join(list()) or "none")
     )
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kerasunet import files, models, schema
 from kerasunet.metrics import SCORES, with_unknown_bounds
+from kerasunet.processes import alone_in
 from kerasunet.schema import COUNT, FLAG, MOVE, NUMBER, OBJECT, TEXT, declared, or_null, read_values
 from kerasunet.strategies import parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, to_json
 
-_METRICS = ("before", "after", "metrics")
 _RUN = {"data": {"name": TEXT, "digest": TEXT}, "constant_prediction": FLAG}
 _ASKED = {"layers": TEXT, "unfreeze?": [TEXT], "init": TEXT, "image_size": COUNT}
 _SETTINGS = {**_ASKED, "optimization": {"steps": COUNT}}
@@ -27,18 +28,19 @@ _FINETUNED: dict[str, Any] = {
     "before?": or_null(SCORES, "the scores before training, or null"),
 }  # fmt: skip
 _PATHS = ("data", "manual_dir", "validation_data", "init", "groups")
+_LAST = ("cases.csv", "model.keras", "model.json", "model.md", "overlays/[0-9]*-dice-*.png")
 _RESULTS = (  # Patterns of what a run writes after it has claimed its directory.
     "summary.json", "checkpoint.npz", "choice.json", "layers.txt", "layers.json", "history.csv",
-    "rates.csv", "cases.csv", "model.keras", "model.json", "model.md", "warnings.json",
-    "overlays/[0-9]*-dice-*.png", "tensorboard/**/events.out.tfevents.*",
+    "rates.csv", "warnings.json", *_LAST, "tensorboard/**/events.out.tfevents.*",
 )  # fmt: skip
 _PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
-_ASIDE = ".earlier-run"
+_NOTES = ".config.json.written"
+_ASIDE, _OTHER = ".earlier-run", "use another output folder"
 _RECORDS = {
     "config.json": "a run", "study.json": "a study", "adapt.json": "an adaptation",
     "predictions.json": "predictions",
 }  # fmt: skip
-_MARK = b'{\n  "settings": {'  # Other programs have a `config.json`, too.
+_MARK = b'{"settings":{'  # However indented. Other programs have a `config.json`, too.
 
 
 @contextlib.contextmanager
@@ -56,7 +58,7 @@ def exclusive(directory: Path) -> Iterator[None]:
     with contextlib.ExitStack() as ends:
         with files.writing(directory):
             ends.enter_context(files.folder_for(directory))
-        if ends.enter_context(files.alone_in(directory)):
+        if ends.enter_context(alone_in(directory)):
             files.remove_unfinished(directory)
         run = RunDirectory(directory.absolute())
         run.settle()  # Before anything is written that it would replace.
@@ -77,8 +79,7 @@ def require_not_of(directory: Path, *records: str) -> None:
     run = RunDirectory(directory)
     for name in records:
         if run.has_record if name == run.config.name else (directory / name).is_file():
-            told = f"holds {name} of {_RECORDS[name]}; use another output folder"
-            raise ValueError(f"{directory}: {told}")
+            raise ValueError(f"{directory}: holds {name} of {_RECORDS[name]}; {_OTHER}")
 
 
 class _File:
@@ -155,11 +156,13 @@ class RunDirectory:
             restart: Set an earlier run aside first, for `settle`, which `exclusive` calls last.
 
         Raises:
-            ValueError: The directory holds a run with other settings, data or major versions, and
-                the message names both sides of each difference; or it holds what a run would
-                overwrite and no `config.json` of a run; or see `require_removable`.
+            ValueError: The directory holds a run with other settings, data or major versions, each
+                named; or what a run would overwrite, and no record; or see `require_removable`.
         """
-        asked = {"settings": _named(settings), "digests": dict(digests), "versions": versions()}
+        import keras
+
+        versions = {"backend": keras.backend.backend(), **models.versions()}
+        asked = {"settings": _named(settings), "digests": dict(digests), "versions": versions}
         self.settle()
         if restart:
             self.require_removable(settings)
@@ -168,13 +171,15 @@ class RunDirectory:
             refuse_differences(self.path, self._record(settings), asked)
         else:
             self._refuse_remains()
-            files.write_json(self.config, asked)
+            with files.noting(self.config):
+                files.write_json(self.config, asked)
 
     @contextlib.contextmanager
-    def telling_what_is_kept(self) -> Iterator[None]:
-        """Let an interruption of the run, which has claimed the directory, say what is kept."""
+    def in_progress(self) -> Iterator[None]:
+        """Note what a run writes that has claimed the directory; say what an interruption keeps."""
         try:
-            yield
+            with files.noting(self.config, besides=self.checkpoint.name):
+                yield
         except KeyboardInterrupt:
             kept = "no step is kept yet; the same command starts over"
             if self.checkpoint.is_file():
@@ -185,17 +190,19 @@ class RunDirectory:
         """Return the summary of a finished run, which no longer needs a checkpoint, else `None`.
 
         Raises:
-            ValueError: `summary.json` is something else.
+            ValueError: `summary.json`, or a file that the run would replace, is something else.
             NotWritten: The run would go on, but a file cannot be replaced.
         """
         if not self.summary.is_file():
             for name in _RESULTS:
                 files.require_replaceable(self.path / name)
+            self._require_own()
             self.model.with_suffix(".md").unlink(missing_ok=True)  # A kill may have left it older.
             return None
         summary = self.read_summary()
-        if self.checkpoint.is_file():  # Otherwise, nothing need be writable.
-            self.checkpoint.unlink()
+        for left in (self.checkpoint, files.notes_of(self.config)):
+            if left.is_file():  # Otherwise, nothing need be writable.
+                left.unlink()
         return summary
 
     def read_summary(self, remedy: str = MOVE) -> dict[str, Any]:
@@ -204,8 +211,12 @@ class RunDirectory:
         summary = schema.read_record(self.summary, (), what, remedy=remedy)
         wanted = _PRETRAINED if "metrics" in summary else _FINETUNED
         read_values(self.summary, wanted, what, remedy=remedy)
-        found = {name: summary[name] for name in _METRICS if summary.get(name)}
-        return {**summary, **{name: with_unknown_bounds(value) for name, value in found.items()}}
+        if self.has_record:
+            known = {"settings": files.read_json(self.recorded, remedy=remedy)["settings"]}
+            if _differences(known, {"settings": summary["settings"]}):
+                raise ValueError(f"{self.summary}: is the summary of another run; {remedy}")
+        found = (name for name in ("before", "after", "metrics") if summary.get(name))
+        return {**summary, **{name: with_unknown_bounds(summary[name]) for name in found}}
 
     def stopped_at(self, planned: int) -> int | None:
         """Return the step at which training ended before the last planned one, else `None`."""
@@ -217,7 +228,7 @@ class RunDirectory:
         if not self.config.is_file():
             raise ValueError(f"{self.path}: was removed or renamed during the run; start it again")
         files.write_json(self.summary, summary)
-        self.checkpoint.unlink(missing_ok=True)
+        self.finished()
         return summary
 
     def require_removable(self, settings: Any) -> None:
@@ -228,24 +239,22 @@ class RunDirectory:
 
         Raises:
             NotWritten: A file of the earlier run is write-protected.
-            ValueError: It holds something else, or a run of a study, or a file that the new run
-                needs.
+            ValueError: It holds something else, a run of a study, or a file that the run needs.
         """
         if not self.path.is_dir() or not any(self.path.iterdir()):
             return
         self._record(settings)
         for path in (self.specification, self.path.parent / self.specification.name):
             if path.is_file() and files.is_marked(path, _MARK):
-                raise ValueError(f"{self.path}: is a run of a study; use another output folder")
+                raise ValueError(f"{self.path}: is a run of a study; {_OTHER}")
         for path in self._files():
             files.require_replaceable(path)
+        self._require_own()
         for name in _PATHS:
             given = getattr(settings, name, None)
             if given and self._removes(files.expanded(given)):
-                raise ValueError(
-                    f"{given}: belongs to the run in {self.path}, which --restart would remove, "
-                    f"but --{name.replace('_', '-')} needs it; use another output folder"
-                )
+                told = f"belongs to the run in {self.path}, which --restart would remove, but"
+                raise ValueError(f"{given}: {told} --{name.replace('_', '-')} needs it; {_OTHER}")
 
     @property
     def has_record(self) -> bool:
@@ -259,24 +268,29 @@ class RunDirectory:
 
     def _removes(self, path: Path) -> bool:
         """Whether a file, or what is in a folder, would go with the run in this directory."""
-        given, here = path.resolve(), self.path.resolve()
-        ends = (found.resolve().is_relative_to(given) for found in self._files())
-        return here in given.parents and any(ends)
+        given, own = path.resolve(), (found.resolve() for found in self._files())
+        return self.path.resolve() in given.parents and any(o.is_relative_to(given) for o in own)
 
-    def _files(self) -> list[Path]:
+    def _files(self, names: Iterable[str] = (*_RESULTS, *_PROGRESS, _NOTES)) -> list[Path]:
         """Return what a run wrote, the record that it is finished first, except `config.json`."""
-        found = (path for name in (*_RESULTS, *_PROGRESS) for path in self.path.glob(name))
+        found = (path for name in names for path in self.path.glob(name))
         return [path for path in found if path.is_symlink() or not path.is_dir()]
+
+    def _require_own(self) -> None:
+        """Refuse an unfinished run that would replace or remove what it did not write."""
+        last = () if self.summary.is_file() else self._files(_LAST)
+        for path in itertools.filterfalse(files.noted(self.config), last):
+            raise ValueError(f"{path}: is not of this run, or was changed since; {MOVE}")
 
     def _record(self, settings: Any) -> dict[str, Any]:
         """Return what `config.json` holds; refuse one that is not of a run with such settings."""
         if not self.recorded.is_file():
-            known = f"has no {self.config.name}, so it is not a run; it was left untouched"
-            raise ValueError(f"{self.path}: {known}")
+            told = f"has no {self.config.name}, so it is not a run; it was left untouched"
+            raise ValueError(f"{self.path}: {told}")
         wanted = {"settings": OBJECT, "digests": OBJECT}
         known = read_values(self.recorded, wanted, "the record of a run", remedy=MOVE)
         if ("layers" in known["settings"]) != hasattr(settings, "layers"):
-            raise ValueError(f"{self.path}: is a run of another verb; use another output folder")
+            raise ValueError(f"{self.path}: is a run of another verb; {_OTHER}")
         return known
 
     def settle(self) -> None:
@@ -304,10 +318,8 @@ class RunDirectory:
     def _refuse_remains(self) -> None:
         require_not_of(self.path, "study.json", "adapt.json", "predictions.json")
         if found := sorted(path for pattern in _RESULTS for path in self.path.glob(pattern)):
-            raise ValueError(
-                f"{self.path}: holds {found[0].name} but no {self.config.name}, so its settings "
-                "are unknown, and a run would replace it; use another output folder"
-            )
+            told = f"holds {found[0].name} but no {self.config.name}, so its settings are unknown"
+            raise ValueError(f"{self.path}: {told}, and a run would replace it; {_OTHER}")
 
 
 def _move(path: Path, target: Path) -> None:
@@ -321,15 +333,7 @@ def _move(path: Path, target: Path) -> None:
 def _named(settings: Any) -> dict[str, Any]:
     """Return the settings, of files and folders only the name: runs are handed on."""
     values = to_json(settings)
-    names = {name: Path(values[name]).name for name in _PATHS if values.get(name)}
-    return {**values, **names}
-
-
-def versions() -> dict[str, str]:
-    """Return the backend, and versions of this package, Keras and the backend, by name."""
-    import keras
-
-    return {"backend": keras.backend.backend(), **models.versions()}
+    return {**values, **{name: Path(values[name]).name for name in _PATHS if values.get(name)}}
 
 
 _IMPLIED = {
@@ -348,16 +352,7 @@ def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, 
     Raises:
         ValueError: They differ; the message names both sides of each difference.
     """
-    old, new = _flat(known), _flat(asked)
-    differences = [
-        f"{name.removeprefix('settings.')} was {_readable(name, old.get(name))}, "
-        f"now {_readable(name, new.get(name))}"
-        for name in sorted(old.keys() | new.keys())
-        if not _agree(name, old.get(name), new.get(name))
-        and not _is_path(name)
-        and (name in old or not name.startswith(("digests.", "versions.")))
-    ]
-    if differences:
+    if differences := _differences(known, asked):
         raise ValueError(
             f"{directory}: holds results of other settings, data or versions: "
             f"{'; '.join(differences)}. Continue with the old ones, use another output folder, "
@@ -365,15 +360,22 @@ def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, 
         )
 
 
-def _is_path(name: str) -> bool:
-    section, _, last = name.rpartition(".")
-    return section.endswith(("settings", "run")) and last in _PATHS
+def _differences(known: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    old, new = _flat(known), _flat(asked)
+    return [
+        f"{name.removeprefix('settings.')} was {_readable(name, was)}, now {_readable(name, now)}"
+        for name, was, now in ((n, old.get(n), new.get(n)) for n in sorted(old.keys() | new.keys()))
+        if not _agree(name, was, now)
+        and (name in old or not name.startswith(("digests.", "versions.")))
+    ]
 
 
 def _agree(name: str, old: Any, new: Any) -> bool:
     """Whether a value is as it was; a strategy may be spelled differently, an option be newer."""
-    if old is None and name.rpartition(".")[2] in _IMPLIED:
-        return new == _IMPLIED[name.rpartition(".")[2]]
+    section, _, last = name.rpartition(".")
+    if section.endswith(("settings", "run")) and last in _PATHS:
+        return True
+    old = _IMPLIED.get(last) if old is None else old
     if name == "settings.layers" and old != new and isinstance(old, str):
         return str(parse(old)) == new
     return _compared(name, old) == _compared(name, new)
@@ -388,13 +390,11 @@ def _compared(name: str, value: Any) -> Any:
 
 
 def _readable(name: str, value: Any) -> str:
-    is_digest = name.startswith("digests.") and isinstance(value, str)
-    return repr(value[:12] if is_digest else value)
+    return repr(value[:12] if name.startswith("digests.") and isinstance(value, str) else value)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for name, value in values.items():
-        inner = isinstance(value, dict)
-        flat |= _flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
+    for name, one in values.items():
+        flat |= _flat(one, f"{prefix}{name}.") if isinstance(one, dict) else {prefix + name: one}
     return flat

@@ -140,7 +140,7 @@ class _Finetuning:
         seen = "" if compact else seen_warning(self.settings.init, self.prepared.held_out)
         for told in filter(None, (size_warning(self.settings), seen)):
             warnings.warn(told, stacklevel=3)
-        with self.files.telling_what_is_kept():
+        with self.files.in_progress():
             summary = self._run(network, parts, choice, callbacks=callbacks, compact=compact)
         return Run(self.files.path, self.files.finish(summary))
 

@@ -6,15 +6,23 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kerasunet import data  # Whose functions, and NumPy, come with their first use.
 from kerasunet.data import readers
-from kerasunet.files import expanded, require_replaceable, sha256, write_json
+from kerasunet.files import (
+    expanded,
+    note,
+    noted,
+    notes_of,
+    require_replaceable,
+    sha256,
+    write_json,
+)
 from kerasunet.runs.directory import refuse_differences, require_not_of
 from kerasunet.schema import OBJECT, TEXT, each, or_null, read_values
 
@@ -174,6 +182,10 @@ class PredictionDirectory:
         """Says what the files are."""
         return self.path / "predictions.json"
 
+    @cached_property
+    def _is_noted(self) -> Callable[[Path], bool]:
+        return noted(self.record)
+
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The rows of the table: of every image whose mask is there."""
@@ -226,6 +238,7 @@ class PredictionDirectory:
             if digest is not None or (self.path / name).exists()
         }
         self.save()
+        notes_of(self.record).unlink(missing_ok=True)
 
     def begin(self, images: Mapping[str, Path], names: Sequence[str]) -> None:
         """Record what is about to be written; remove what a killed command left unfinished."""
@@ -237,6 +250,8 @@ class PredictionDirectory:
         self.images = {name: image for name, image in self.images.items() if "row" in image}
         for name, image in images.items():
             self.images.setdefault(name, {"sha256": digest(image)})
+        present = [self.path / name for name in names if (self.path / name).is_file()]
+        note([(path, path.name) for path in present], self.record)
         self.files |= dict.fromkeys(names)
         self.save()
 
@@ -258,9 +273,9 @@ class PredictionDirectory:
         path = self.path / name
         if name not in self.files or not path.is_file():
             return False
-        if self.files[name] is None:  # Begun; a link was made since, and may lead to anything.
-            return not path.is_symlink()
-        return self.files[name] == sha256(path)
+        if (known := self.files[name]) is not None and known == sha256(path):
+            return True
+        return (known is None or notes_of(self.record).exists()) and self._is_noted(path)
 
 
 def _mask_of(name: str, image: Mapping[str, Any]) -> str:

@@ -125,7 +125,7 @@ def _pretrain(
         return Pretrained(files.path, summary)
     if told := size_warning(settings):
         warnings.warn(told, stacklevel=3)
-    with files.telling_what_is_kept():
+    with files.in_progress():
         compile_for_training(model, settings.optimization)
         train(
             model,

@@ -5,7 +5,7 @@ Pure Python, imported in milliseconds: neither NumPy nor Keras is loaded.
 
 from typing import TYPE_CHECKING
 
-from kerasunet.lazy import lazy_members
+from kerasunet.processes import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.strategies.naming import (

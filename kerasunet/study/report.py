@@ -19,7 +19,19 @@ from PIL import Image
 
 from kerasunet import __version__
 from kerasunet.data.loading import require_outside
-from kerasunet.files import expanded, is_marked, require_replaceable, sha256, write_json, write_text
+from kerasunet.files import (
+    expanded,
+    folder_for,
+    is_marked,
+    note,
+    noted,
+    notes_of,
+    noting,
+    require_replaceable,
+    sha256,
+    write_json,
+    write_text,
+)
 from kerasunet.schema import TEXT, each, or_null, read_values
 from kerasunet.study import report_tables as tables
 from kerasunet.study.figures.block_gains import BLOCK_GAINS, draw_block_gains
@@ -41,7 +53,7 @@ from kerasunet.study.figures.style import (
     interval,
     signed,
 )
-from kerasunet.study.results import Scenario, StudyRecord, StudyResults, paths_of, read_results
+from kerasunet.study.results import Scenario, paths_of, read_results
 from kerasunet.study.stats import Claim, StudyStatistics, compare_all
 
 _FIGURES = {
@@ -162,7 +174,7 @@ def _context(statistics: StudyStatistics) -> dict[str, Any]:
         "title": _TITLE + ", ".join(results.data_sets),
         "answer": answer(statistics),
         "advice": advice(statistics),
-        "reservations": reservations(results),
+        "reservations": tables.reservations(results),
         "claims": statistics.claims,
         "strategies": [tables.strategy_table(statistics, data) for data in results.data_sets],
         "objects": tables.object_tables(statistics),
@@ -218,17 +230,20 @@ def write_report(
     page = as_html(statistics, drawings=drawings, omissions=omissions, pictures=shown)
     # First, so that what an interruption leaves is recognized.
     names = {one.relative_to(output).as_posix(): one for one in files}
-    write_json(output / _RECORD, {"files": dict.fromkeys(names)})
-    write_text(path, page)
-    for figure in _figures(output):
-        figure.resolve().unlink(missing_ok=True)  # A link stays.
-    for drawing in drawings:
-        drawing.write(output / "figures")
-    for name, frame in frames.items():
-        text = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-        write_text(paths[name], text)
+    with folder_for(output), noting(output / _RECORD):
+        note([(one, one.name) for one in files if one.is_file()], output / _RECORD)
+        write_json(output / _RECORD, {"files": dict.fromkeys(names)})
+        write_text(path, page)
+        for figure in _figures(output):
+            figure.resolve().unlink(missing_ok=True)  # A link stays.
+        for drawing in drawings:
+            drawing.write(output / "figures")
+        for name, frame in frames.items():
+            text = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+            write_text(paths[name], text)
     written = {name: sha256(one) for name, one in names.items() if one.is_file()}
     write_json(output / _RECORD, {"files": written})
+    notes_of(output / _RECORD).unlink(missing_ok=True)
     return path
 
 
@@ -274,7 +289,9 @@ def _require_own(page: Path, tables: Mapping[Path, pd.DataFrame]) -> None:
 
 def _is_known(path: Path, page: Path, known: Mapping[str, str | None]) -> bool:
     own = known.get(path.relative_to(page.parent).as_posix(), "")
-    return path.is_file() and (not path.is_symlink() if own is None else own == sha256(path))
+    if own is None:
+        return noted(page.parent / _RECORD)(path)
+    return path.is_file() and own == sha256(path)
 
 
 def _has_columns(path: Path, frame: pd.DataFrame) -> bool:
@@ -341,11 +358,6 @@ def _closing(statistics: StudyStatistics, scenario: Scenario) -> Iterator[str]:
     )
 
 
-def reservations(results: StudyResults) -> tuple[str, ...]:
-    """Return what keeps a study from being final, in sentences; empty for a finished study."""
-    return tuple(text for study in results.studies for text in _reservations(results, study))
-
-
 def _about(statistics: StudyStatistics, scenario: Scenario) -> str:
     clauses = [_clause(statistics.claim(name, scenario)) for name in _CLAUSES]
     means = statistics.summary_of(scenario)["mean"]
@@ -382,19 +394,3 @@ def _frugal(statistics: StudyStatistics, scenario: Scenario) -> str:
         f"that “{best}” trains, and loses {close[chosen].difference:.3f} Dice "
         f"({interval(close[chosen].low, close[chosen].high)})."
     )
-
-
-def _reservations(results: StudyResults, study: StudyRecord) -> list[str]:
-    name, state = study.name, results.completeness(study)
-    found = []
-    if state.folds < state.planned_folds:
-        found.append(f"{name}: {state.folds} of {state.planned_folds} folds have results.")
-    if state.fewest < state.most:
-        found.append(
-            f"{name}: strategies have from {state.fewest} to {state.most} finished runs each, so "
-            "that their means rest on different cases; the paired comparisons do not."
-        )
-    if state.failed:
-        runs = "1 run" if state.failed == 1 else f"{state.failed} runs"
-        found.append(f"{name}: {runs} failed, listed below.")
-    return found

@@ -1,4 +1,4 @@
-"""What a report says in tables."""
+"""What a report says in tables, and what keeps a study from being final."""
 
 from __future__ import annotations
 
@@ -324,3 +324,24 @@ def markdown(table: Table) -> str:
 
 def _cells(cells: Sequence[str], notable: bool) -> list[str]:
     return [f"**{cell}**" if notable and cell else cell for cell in cells]
+
+
+def reservations(results: StudyResults) -> tuple[str, ...]:
+    """Return what keeps a study from being final, in sentences; empty for a finished study."""
+    return tuple(text for study in results.studies for text in _reservations(results, study))
+
+
+def _reservations(results: StudyResults, study: StudyRecord) -> list[str]:
+    name, state = study.name, results.completeness(study)
+    found = []
+    if state.folds < state.planned_folds:
+        found.append(f"{name}: {state.folds} of {state.planned_folds} folds have results.")
+    if state.fewest < state.most:
+        found.append(
+            f"{name}: strategies have from {state.fewest} to {state.most} finished runs each, so "
+            "that their means rest on different cases; the paired comparisons do not."
+        )
+    if state.failed:
+        runs = "1 run" if state.failed == 1 else f"{state.failed} runs"
+        found.append(f"{name}: {runs} failed, listed below.")
+    return found

@@ -29,7 +29,7 @@ from typing import Any, TextIO
 
 from kerasunet import models, runs
 from kerasunet.backend import device, precision_of, start_backend
-from kerasunet.files import NotWritten, read_json, write_json, writing
+from kerasunet.files import NotWritten, read_json, sha256, write_json, writing
 from kerasunet.metrics import METRICS
 from kerasunet.processes import end_with_parent, environment, last_line, module_command
 from kerasunet.runs.directory import RunDirectory
@@ -45,6 +45,7 @@ _RESULT = {
     **dict.fromkeys(("folder", "data", "chosen", "precision", "device", "versions"), TEXT),
     **dict.fromkeys(("learning_rate", "seconds", "wall_seconds"), NUMBER),
     **dict.fromkeys(("steps", "trained", "parameters"), COUNT),
+    "request?": TEXT,  # Older ones do not say what they answer.
 }
 _MEASURED = {**dict.fromkeys(METRICS, float), "truth_area": float, "predicted_area": float}
 _STARTED = time.perf_counter()
@@ -156,18 +157,16 @@ def execute(directory: Path, started: float) -> None:
     prepared = runs.prepare(settings)
     if specification.get("in_pixels"):
         prepared = _InPixels(**vars(prepared))
-    rates = specification["learning_rates"]
-    tried = []
+    rates, tried, kept = specification["learning_rates"], [], _kept_networks()
     for rate in rates:
         optimization = replace(settings.optimization, learning_rate=rate)
         one = replace(settings, optimization=optimization)
         folder = directory if len(rates) < 2 else directory / f"rate-{rate:g}"
-        tried.append(
-            runs.finetune(one, folder, compact=True, prepared=prepared, kept=_kept_networks())
-        )
+        tried.append(runs.finetune(one, folder, compact=True, prepared=prepared, kept=kept))
     best = max(tried, key=_validation_dice) if len(tried) > 1 else tried[0]
     seconds = round(time.perf_counter() - started, 2)
-    write_json(files.result, {**_result(best), "wall_seconds": seconds})
+    answered = {"request": sha256(files.specification), "wall_seconds": seconds}
+    write_json(files.result, {**_result(best), **answered})
 
 
 class _InPixels(runs.PreparedData):
@@ -288,9 +287,8 @@ class Workers:
         return self._execute(directory, additions)
 
     def _execute(self, directory: Path, additions: Mapping[str, str]) -> None:
-        worker = self._take(environment(additions)) or Worker(
-            environment(additions), RunDirectory(directory).log
-        )
+        variables = environment(additions)
+        worker = self._take(variables) or Worker(variables, RunDirectory(directory).log)
         error = worker.execute(directory)
         if worker.lives:
             self._keep(worker)
@@ -375,13 +373,15 @@ def read_result(planned: PlannedRun, directory: Path) -> RunResult:
     Args:
         planned: The run.
         directory: Its run directory.
+
+    Raises:
+        ValueError: The result is of another run, or cannot be read.
     """
-    result = read_values(
-        RunDirectory(directory).result,
-        _RESULT,
-        "the result of a run of a study",
-        remedy="remove it, then start again",
-    )
+    files, remedy = RunDirectory(directory), "remove it, then start again"
+    result = read_values(files.result, _RESULT, "the result of a run of a study", remedy=remedy)
+    request = result.pop("request", None)
+    if request and not (files.specification.is_file() and request == sha256(files.specification)):
+        raise ValueError(f"{files.result}: is the result of another run; {remedy}")
     identity = dict(zip(("strategy", "fold", "train_size", "seed"), planned.identity, strict=True))
     row = {"note": "", **result, **identity, "status": "finished"}
     cases = [{"data": result["data"], **identity, **case} for case in read_cases(result, directory)]

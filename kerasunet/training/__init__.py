@@ -6,7 +6,7 @@ stand here, looked up when they are first used, so that everything about trainin
 
 from typing import TYPE_CHECKING
 
-from kerasunet.lazy import lazy_members
+from kerasunet.processes import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.architecture import Architecture as Architecture

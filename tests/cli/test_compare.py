@@ -41,8 +41,9 @@ def test_compare_ranks_runs_and_refuses_other_data(call_cli, tiny_model_file):
     folders = {row.split("`")[5].split("/")[-2] for row in rows}
     assert (len(rows), folders) == (2, {Path.cwd().name, "other"})
     assert sum("| `model.keras 01234567` |" in row for row in rows) == 1
-    summary = Path("other/none/summary.json")
-    summary.write_text(summary.read_text().replace('"threshold": 0.5', '"threshold": 0.3'))
+    for name in ("summary.json", "config.json"):
+        record = Path("other/none", name)
+        record.write_text(record.read_text().replace('"threshold": 0.5', '"threshold": 0.3'))
     told = call_cli("compare", "none", "other/none").stdout
     assert told.count("| 32×32 |") == told.count("| 32×32, threshold 0.3 |") == 1
     refused = call_cli("compare", "none", "head")
@@ -87,7 +88,9 @@ def earlier(tmp_path) -> Path:
         ),
         ("summary.json", lambda text: text.replace('"mean"', '"m"'), "after.dice.mean is missing"),
         ("summary.json", lambda text: text[:-20], "summary.json: not a readable JSON file"),
-        ("config.json", lambda text: text.replace('"init"', '"i"'), "digests.init is missing"),
+        ("config.json", lambda text: text.replace('"init": ""', '"i": ""'), "init is missing"),
+        ("config.json", lambda text: text.replace(": 32", ": 64"), "the summary of another run"),
+        ("cases.csv", lambda text: text.replace(",0.", ",0.9"), "has another mean Dice than sum"),
     ],
 )
 def test_compare_names_what_is_wrong_or_missing_in_a_run(earlier, capsys, name, change, fault):

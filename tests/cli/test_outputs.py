@@ -262,6 +262,10 @@ def test_no_file_gets_a_name_that_a_folder_s_own_command_is_about_to_write(place
     export = argparse.Namespace(output=Path("run/model.h5"), format="h5")  # And `model.json`.
     with pytest.raises(FileExistsError, match="run/model.json: is a file of the run"):
         check_outputs("export", export)
+    indented = json.dumps(json.loads((place / "run" / "config.json").read_text()), indent=4)
+    (place / "run" / "config.json").write_text(indented)  # As an editor saves it.
+    with pytest.raises(FileExistsError, match="^run/cases.csv: is a file of the run in run"):
+        check_outputs("evaluate", argparse.Namespace(csv=Path("run/cases.csv")))
     (place / "run" / "model.keras").touch()  # Then it is called `model.h5.json`.
     check_outputs("export", export)
     (place / "report.json").write_text("[]")  # Of something else.
@@ -308,6 +312,35 @@ def test_a_run_that_a_killed_restart_set_aside_is_back_before_others_write(place
         assert (run.config.is_file(), run.cases.read_text()) == (True, "of the run")
 
 
+@SLOW
+@pytest.mark.parametrize("name", ["model.md", "cases.csv", "overlays/7-dice-mine.png", "overlays"])
+def test_a_file_of_yours_in_a_run_that_was_killed_is_not_replaced(
+    call, place, tiny_model_file, monkeypatch, name
+):
+    words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "run"]
+    with monkeypatch.context() as patch:  # As killed before the model, or while it is written.
+        patch.setattr(models, "save", dying)
+        with pytest.raises(SystemExit):
+            call(*words)
+    assert (place / "run" / ".config.json.written").is_file()
+    file = place / "run" / name
+    if name == "overlays":
+        file = sorted(file.iterdir())[0]
+    own = file.read_bytes() if file.exists() else None
+    file.write_text(THESIS)
+    told = "is not of this run, or was changed since; move it away"
+    refused(call, *words, saying=f"{file.name}: {told}")
+    refused(call, *words, "--restart", saying=f"{file.name}: {told}")
+    if own is None:
+        file.unlink()
+    else:
+        file.write_bytes(own)
+    status, said = call(*words)
+    assert status == 0, said
+    assert not (place / "run" / ".config.json.written").exists()
+    assert (place / "run" / "model.md").is_file()
+
+
 @pytest.mark.parametrize("text", ['{"model_type": "bert"}', "[]", "no JSON"])
 def test_a_configuration_of_something_else_is_not_a_run(call, place, tiny_model_file, text):
     (place / "mine").mkdir()
@@ -315,6 +348,15 @@ def test_a_configuration_of_something_else_is_not_a_run(call, place, tiny_model_
     words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "mine"]
     refused(call, *words, saying="mine/config.json: ")
     refused(call, *words, "--restart", saying="mine/config.json: ")
+
+
+@SLOW
+def test_a_summary_of_another_run_is_not_shown_as_that_of_this_one(call, earlier, tiny_model_file):
+    summary = json.loads((earlier / "summary.json").read_text(encoding="utf-8"))
+    summary["settings"]["layers"] = "deep:1"
+    write_json(earlier / "summary.json", summary)
+    words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "run"]
+    refused(call, *words, saying="summary.json: is the summary of another run; move it away")
 
 
 @SLOW
@@ -467,15 +509,13 @@ def test_predictions_that_were_killed_keep_the_rows_that_were_written(
     words = predict(tiny_model_file, own_images / "images")
     left = [3]
 
-    def dying(folder):
+    def soon_dying(folder):
         left[0] -= 1
-        if left[0] < 0:
-            raise SystemExit(9)
-        return write(folder)
+        return write(folder) if left[0] >= 0 else dying()
 
     write = verb._write_table
     with monkeypatch.context() as patch:
-        patch.setattr(verb, "_write_table", dying)
+        patch.setattr(verb, "_write_table", soon_dying)
         with pytest.raises(SystemExit):
             call(*words)
     assert [row["mask"] for row in table(place / "out")] == [f"case{i}.png" for i in (0, 1, 10)]
@@ -484,6 +524,43 @@ def test_predictions_that_were_killed_keep_the_rows_that_were_written(
     masks = sorted(path.name for path in (place / "out" / "masks").iterdir())
     assert masks == sorted(row["mask"] for row in table(place / "out"))
     assert len(masks) == 4
+
+
+@SLOW
+@pytest.mark.parametrize("name", ["masks/case1.png", "overlays/case0.png"])
+def test_a_file_of_yours_among_predictions_that_were_killed_is_not_replaced(
+    call, place, tiny_model_file, own_images, monkeypatch, name
+):
+    """No row was written yet, so the record says of no file what is in it; the notes do."""
+    words = ["predict", tiny_model_file, own_images / "images", "--output", "out"]
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "_write_table", dying)
+        with pytest.raises(SystemExit):
+            call(*words)
+    notes = place / "out" / ".predictions.json.written"
+    written = [*(place / "out").glob("*/*.png"), place / "out" / "predictions.json"]
+    assert len(notes.read_text().split()) == 2 * len(written) == 50  # A digest and a name.
+    file = place / "out" / name
+    own = file.read_bytes()
+    file.write_bytes(b"corrected by hand")
+    told = f"{name}: was not written by this command, or was changed"
+    refused(call, *words, saying=told)
+    refused(call, *predict(tiny_model_file, own_images / "images" / "case3.png"), saying=told)
+    file.write_bytes(own)
+    known = notes.read_bytes()
+    notes.unlink()
+    notes.symlink_to(place / "thesis.txt")
+    (place / "thesis.txt").write_text(THESIS)
+    refused(call, *words, saying=".predictions.json.written: is a link; remove it")
+    notes.unlink()
+    notes.write_bytes(known)
+    assert call(*words)[0] == 0 and len(table(place / "out")) == 12
+    assert not notes.exists()
+
+
+def dying(*_):
+    """Stand for a kill: what was to come is not done."""
+    raise SystemExit(9)
 
 
 @SLOW
@@ -599,6 +676,26 @@ def test_a_report_replaces_its_own_even_one_that_was_killed(call, place):
     write_study(place / "study", strategies=strategies, **{**less, "cases_per_fold": 5})
     (place / "out" / "tables" / "auto.csv").chmod(0o444)
     refused(call, *words, saying="auto.csv: is write-protected")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tables/claims.csv", "figures/blocks.svg", "report.html"])
+def test_a_file_of_yours_in_a_report_that_was_killed_is_not_replaced(
+    call, place, monkeypatch, name
+):
+    make_study(place, "bus_bra", sizes=(20,))
+    words = ["report", "bus_bra", "--output", "out"]
+    with monkeypatch.context() as patch:
+        patch.setattr("kerasunet.study.report.sha256", dying)  # When all files are there.
+        with pytest.raises(SystemExit):
+            call(*words)
+    file = place / "out" / name
+    own = file.read_bytes()
+    file.write_bytes(own + b"my own words")
+    refused(call, *words, saying=f"{name}: is not of a report of studies, or was changed since")
+    file.write_bytes(own)
+    assert call(*words)[0] == 0
+    assert not (place / "out" / ".report.json.written").exists()
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from pathlib import Path
 import grimp
 
 from helpers import ROOT
-from kerasunet.lazy import lazy_origins
+from kerasunet.processes import lazy_origins
 
 PACKAGE = ROOT / "kerasunet"
 

@@ -15,11 +15,12 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from helpers.images import disc_images
 
-from kerasunet import files, models
+from kerasunet import models, processes
 from kerasunet.data import load
 from kerasunet.files import NotWritten, read_json, sha256, temporary_folder, write_json
 from kerasunet.inference.export import FORMATS, Images, export, write
 from kerasunet.inference.export_requests import sidecar_of
+from kerasunet.processes import alone_in
 
 IMAGES = disc_images(3, seed=9)[0][..., None].astype(np.float32)
 
@@ -251,9 +252,9 @@ def test_two_exports_into_one_folder_wait_for_each_other(
     tiny_model_file, images, tmp_path, monkeypatch
 ):
     """Otherwise both would find the name free, and one would replace the other."""
-    monkeypatch.setattr(files, "_SECONDS_TO_END", 0.2)
+    monkeypatch.setattr(processes, "_SECONDS_TO_END", 0.2)
     with (
-        files.alone_in(tmp_path),
+        alone_in(tmp_path),
         pytest.raises(ValueError, match="another process is using it; wait until it ends"),
     ):
         export(tiny_model_file, "h5", tmp_path / "net.h5", images=images)

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from helpers.hub_server import running_hub
 
-from kerasunet import files, models
+from kerasunet import files, models, processes
 from kerasunet.cli import main
 from kerasunet.files import write_atomically
 from kerasunet.models import hub
 from kerasunet.models.model_card import write_card
+from kerasunet.processes import alone_in
 
 NAMES = ["README.md", "config.json", "metadata.json", "model.json", "model.keras"]
 
@@ -129,9 +130,9 @@ def test_two_pushes_into_one_folder_wait_for_each_other(model, tmp_path, monkeyp
     models.push(model, place)
     before = {path.name: path.read_bytes() for path in place.iterdir()}
     trained_on(model, "own", "own patients")
-    monkeypatch.setattr(files, "_SECONDS_TO_END", 0.2)
+    monkeypatch.setattr(processes, "_SECONDS_TO_END", 0.2)
     with (
-        files.alone_in(place),
+        alone_in(place),
         pytest.raises(ValueError, match="repository: another process is using it"),
     ):
         models.push(model, place)

@@ -281,6 +281,27 @@ def test_results_in_the_folder_of_another_run_are_refused(settings, finished, tm
 
 
 @pytest.mark.slow
+def test_the_result_of_another_run_that_was_copied_is_refused(settings, finished, tmp_path):
+    study = tmp_path / "study"
+    for name in ("study.json", "runs"):
+        copy = shutil.copytree if (finished / name).is_dir() else shutil.copy
+        study.mkdir(exist_ok=True)
+        copy(finished / name, study / name)
+    folder, own = study / "runs" / "fold0-train4-seed0-none", Tables(finished)
+    known = (folder / "result.json").read_bytes()
+    shutil.copy(study / "runs" / "fold0-train4-seed0-scratch" / "result.json", folder)
+    run_study(open_study(settings, study))
+    (row,) = (row for row in Tables(study).runs if row["status"] == "failed")
+    assert row["strategy"] == "none"
+    assert "result.json: is the result of another run; remove it" in row["note"]
+    older = {name: value for name, value in json.loads(known).items() if name != "request"}
+    (folder / "result.json").write_text(json.dumps(older), encoding="utf-8")
+    reopened = open_study(settings, study)
+    run_study(reopened, retry_failed=True)
+    assert sorted(map(str, Tables(study).runs)) == sorted(map(str, own.runs))
+
+
+@pytest.mark.slow
 def test_a_request_that_is_damaged_beside_a_result_is_named(settings, finished, tmp_path):
     folder = shutil.copytree(finished / "runs", tmp_path / "runs") / "fold0-train4-seed0-scratch"
     (folder / "run.json").write_text("{}", encoding="utf-8")

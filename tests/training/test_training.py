@@ -589,7 +589,7 @@ def test_a_mask_that_was_drawn_anew_is_noticed(smallest, tmp_path):
 
 
 def test_a_directory_that_is_in_use_is_refused(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr("kerasunet.files._SECONDS_TO_END", 0.3)
+    monkeypatch.setattr("kerasunet.processes._SECONDS_TO_END", 0.3)
     with exclusive(tmp_path), pytest.raises(ValueError, match="another process is using it"):
         finetune(settings, tmp_path)
 

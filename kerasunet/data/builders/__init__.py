@@ -6,8 +6,8 @@ Importing `<name>.<name>_dataset_builder` registers an ordinary TFDS builder, fo
 
 from typing import TYPE_CHECKING
 
-from kerasunet.lazy import lazy_members
 from kerasunet.objects import PUBLIC_SETS
+from kerasunet.processes import lazy_members
 
 # To add a set, add a folder beside this file and a name in `PUBLIC_SETS`.
 NAMES = tuple(sorted(name for names in PUBLIC_SETS.values() for name in names))

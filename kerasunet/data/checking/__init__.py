@@ -6,7 +6,7 @@ a suspicion.
 
 from typing import TYPE_CHECKING
 
-from kerasunet.lazy import lazy_members
+from kerasunet.processes import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.data.checking.data_set import check as check

@@ -7,7 +7,7 @@ VOC, as one folder or as one such folder for each patient.
 
 from typing import TYPE_CHECKING
 
-from kerasunet.lazy import lazy_members
+from kerasunet.processes import lazy_members
 
 IMAGE_FOLDERS = ("images", "imgs", "image")
 EVERY_IMAGE_FOLDER = (*IMAGE_FOLDERS, "img", "frames", "scans", "original", "originals", "img_dir")

@@ -8,7 +8,7 @@ file reach no result, error message, warning or log.
 
 from typing import TYPE_CHECKING
 
-from kerasunet.lazy import lazy_members
+from kerasunet.processes import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.data.readers.files import (

@@ -7,7 +7,7 @@ and what it does not cover.
 
 from typing import TYPE_CHECKING
 
-from kerasunet.lazy import lazy_members
+from kerasunet.processes import lazy_members
 
 if TYPE_CHECKING:
     from kerasunet.study.stats.claims import Claim as Claim, check_claims as check_claims
