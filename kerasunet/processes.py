@@ -1,6 +1,6 @@
-"""Processes: what one imports, how others start and end, locks, CPU cores and heaps.
+"""What a process imports and when, how it starts others, locks folders, uses cores and heap.
 
-Front doors are packages that show their public names to editors and import them on first use.
+Packages show their public names to editors and import them on first use.
 """
 
 from __future__ import annotations

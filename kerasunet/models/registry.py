@@ -393,9 +393,7 @@ def seen_images(known: ModelCard) -> tuple[frozenset[str], bool]:
     """
     seen, complete = frozenset(known.seen), not known.start_unknown
     for name in known.seen_by:
-        found: frozenset[str] = frozenset()
-        if is_registered(name):
-            found, complete_start = seen_images(card(name))
-            complete = complete and complete_start
-        seen, complete = seen | found, complete and bool(found)
+        nothing: tuple[frozenset[str], bool] = (frozenset(), False)
+        found, listed = seen_images(card(name)) if is_registered(name) else nothing
+        seen, complete = seen | found, complete and listed and bool(found)
     return seen, complete
