@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import product
 from pathlib import Path
@@ -280,6 +281,26 @@ def test_other_words_than_mask_beside_images(tmp_path, word, number):
     assert all(map(paired, data.cases))
 
 
+@pytest.mark.parametrize("ending", ["masks", "cp_masks"])
+@pytest.mark.parametrize("folder", ["", "masks"])
+def test_masks_of_cellpose(tmp_path, ending, folder):
+    images = tmp_path / "images" if folder else tmp_path
+    for index, stem in enumerate(["a", "b_masks"]):
+        write(images / f"{stem}.tif", image_of(mask_of(index)))
+        numbers = mask_of(index).astype(np.uint16)
+        numbers[:, 4:] *= 300
+        write(tmp_path / folder / f"{stem}_{ending}.png", numbers)
+    data = load(tmp_path, mask_threshold=0)
+    assert keys(data) == ["a", "b_masks"] and all(map(paired, data.cases))
+
+
+def test_masks_and_mask_beside_an_image_are_refused(tmp_path):
+    write_pair(tmp_path / "a.png", tmp_path / "a_mask.png", 1)
+    write(tmp_path / "a_masks.png", mask_of(1))
+    with pytest.raises(ValueError, match="masks of several kinds, x_mask, x_masks; keep one"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("word", ["seg", "gt", "Label", "annotation", "ground_truth", "mask"])
 def test_the_same_words_in_a_mask_folder(tmp_path, word):
     write_pair(tmp_path / "images" / "a.png", tmp_path / "masks" / f"a_{word}.png", 1)
@@ -419,7 +440,7 @@ def test_two_versions_and_a_copy_of_a_part_are_refused(tmp_path, names):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["img", "frames", "Original", "img_dir"])
+@pytest.mark.parametrize("name", ["img", "frames", "Original", "img_dir", "data", "Images_final"])
 def test_other_names_of_the_image_folder(tmp_path, name):
     for index, stem in enumerate("ab"):
         write_pair(tmp_path / name / f"{stem}.png", tmp_path / "masks" / f"{stem}.png", index)
@@ -431,7 +452,7 @@ def test_other_names_of_the_image_folder(tmp_path, name):
     "name",
     [
         *("ground_truth", "GroundTruth", "Ground Truth", "gt", "seg", "SegmentationClass"),
-        *("annotations", "ann_dir"),
+        *("annotations", "ann_dir", "masks_v2", "Labels.final"),
     ],
 )
 def test_other_names_of_the_mask_folder(tmp_path, name):
@@ -439,6 +460,12 @@ def test_other_names_of_the_mask_folder(tmp_path, name):
         write_pair(tmp_path / "images" / f"{stem}.png", tmp_path / name / f"{stem}.png", index)
     data = load(tmp_path)
     assert keys(data) == ["a", "b"] and all(map(paired, data.cases))
+
+
+def test_two_folders_of_such_names_are_refused(tmp_path):
+    place(tmp_path, "images/a.png masks_v1/a.png", "b.png masks_v2/a.png")
+    with pytest.raises(ValueError, match="no known layout"):
+        load(tmp_path)
 
 
 def test_masks_that_label_studio_numbers_by_task_are_refused_with_the_reason(tmp_path):
@@ -682,6 +709,32 @@ def test_visits_in_folders_of_patients_are_of_the_patient(tmp_path):
     assert groups(data) == {case.key: case.key[:2] for case in data.cases}
 
 
+@pytest.mark.parametrize(
+    "outer",
+    [("P1", "P2"), ("siteA", "siteB"), ("train", "val"), ("benign", "cyst"), ("day1", "day2")],
+)
+@pytest.mark.parametrize("inner", [("day1", "day2"), ("P7", "P8"), ("benign", "cyst")])
+def test_two_levels_below_images_mean_what_folders_of_folders_mean(tmp_path, outer, inner):
+    for index, (name, below) in enumerate(product(outer, inner)):
+        for stem in ("0", "1") if below != "P8" else ("0", "2"):
+            make_side_by_side(tmp_path / "a" / name / below, stem, first=2 * index + int(stem))
+            paths = (tmp_path / "b" / kind / name / below for kind in ("images", "masks"))
+            write_pair(*(path / f"{stem}.png" for path in paths), 2 * index + int(stem))
+    wanted, data = load(tmp_path / "a"), load(tmp_path / "b")
+    assert all(map(paired, data.cases)) and data.layout[:14] == wanted.layout[:14]
+    assert groups(data) == groups(wanted) and data.official == wanted.official
+    assert [case.label for case in data.cases] == [case.label for case in wanted.cases]
+
+
+def test_parts_below_other_folders_and_deeper_folders_of_images_are_refused(tmp_path):
+    place(tmp_path / "a", *(f"images/1/{x}/x.png masks/1/{x}/x.png" for x in ("test", "train")))
+    with pytest.raises(ValueError, match="1/test/x: parts or folds are in other folders; put"):
+        load(tmp_path / "a")
+    place(tmp_path / "b", "images/1/2/3/x.png masks/1/2/3/x.png")
+    with pytest.raises(ValueError, match="images/1/2/3: images are read from only two levels"):
+        load(tmp_path / "b")
+
+
 @pytest.mark.parametrize("names", [("P1", "P2", "data"), ("GE1", "P7"), ("left", "P7")])
 def test_one_folder_of_an_unlucky_name_beside_patients_is_a_patient(tmp_path, names):
     for index, name in enumerate(names):
@@ -819,6 +872,76 @@ def test_check_names_a_table_of_patients_wherever_it_is(tmp_path, name):
     (tmp_path / name).write_text("\n".join(between.join(row) for row in rows))
     (problem,) = problems(tmp_path, "unused-patients")
     assert problem.message == f"{tmp_path / name}: its column patient"
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "between"),
+    [("a.csv", "latin-1", ";"), ("a.csv", "cp1252", ","), ("a.txt", "utf-16", "\t")],
+)
+def test_check_names_a_table_of_patients_in_any_encoding(tmp_path, name, encoding, between):
+    make_folder_pairs(tmp_path, "a", "b", "c")
+    rows = [("Datei", "Größe", "Patient"), ("a", "1", "Ä"), ("b", "1", "Ä"), ("c", "2", "Ö")]
+    text = "\r\n".join(between.join(row) for row in rows)
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    (problem,) = problems(tmp_path, "unused-patients")
+    assert problem.message == f"{tmp_path / name}: its column patient"
+
+
+def test_check_names_a_table_of_patients_that_would_be_refused_as_a_manifest(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    path = write_rows(tmp_path / "meta.csv", "file,date,date,patient", "a,1,2,P1,x", "b,1,2,P1")
+    (problem,) = problems(tmp_path, "unused-patients")
+    assert problem.message == f"{path}: its column patient"
+
+
+def test_a_manifest_as_excel_writes_unicode_text(tmp_path):
+    make_folder_pairs(tmp_path, "ä", "b")
+    rows = ("image\tmask\tgroup", "images/ä.png\tmasks/ä.png\tÖ", "images/b.png\tmasks/b.png\tÖ")
+    (tmp_path / "manifest.tsv").write_text("\n".join(rows), encoding="utf-16")
+    data = load(tmp_path)
+    assert [case.group for case in data.cases] == ["Ö", "Ö"] and all(map(paired, data.cases))
+
+
+BY_IMAGE, OF_PATIENTS = "gives the patient or group of each image", "of each patient or group"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind", "said"),
+    [
+        ("patients.json", {"a": 1, "b": 1, "c": 2}, "unused-patients", BY_IMAGE),
+        ("x.json", {"a.png": "P1", "b.png": "P1", "c.png": "P2"}, "unused-patients", BY_IMAGE),
+        ("x.json", {"P1": ["a.png", "b.png"], "P2": ["c.png"]}, "unused-patients", OF_PATIENTS),
+        ("x.json", [{"Patient_ID": 1}, {"Patient_ID": 1}], "unused-patients", "entries patient_id"),
+        ("x.json", {"a": {"pid": 1}, "b": {"pid": 1}}, "unused-patients", "entries pid"),
+        ("x.json", {"a": "train", "b": "train", "c": "test"}, "unused-list", "the part of each"),
+        ("x.json", {"fold1": ["a", "b"], "fold2": ["c"]}, "unused-list", "images of each part"),
+        ("x.json", {"a": "benign", "b": "benign", "c": "malignant"}, None, ""),
+        ("x.json", {"a": "BIRADS 3", "b": "BIRADS 3", "c": "BIRADS 4"}, None, ""),
+        ("x.json", {"a": 50, "b": 50, "c": 60}, None, ""),
+        ("x.json", {"benign": ["a", "b"], "malignant": ["c"]}, None, ""),
+        ("x.json", {"model": "P1", "rate": ["1"]}, None, ""),
+    ],
+)
+def test_check_names_json_that_says_what_belongs_together(tmp_path, name, content, kind, said):
+    make_folder_pairs(tmp_path, "a", "b", "c")
+    (tmp_path / name).write_text(json.dumps(content))
+    found = [p for what in ("unused-list", "unused-patients") for p in problems(tmp_path, what)]
+    assert [p.kind for p in found] == ([kind] if kind else [])
+    assert all(str(tmp_path / name) in p.message and said in p.message for p in found)
+
+
+def test_check_names_patients_in_a_coco_file_and_in_lines_of_json(tmp_path):
+    images = [{"id": n, "file_name": f"{n}.png", "patient_id": "P1"} for n in (1, 2)]
+    for one in images:
+        write(tmp_path / one["file_name"], image_of(mask_of(one["id"])))
+    outline = [[2, 2, 9, 2, 9, 9]]
+    drawn = [{"id": n, "image_id": n, "segmentation": outline} for n in (1, 2)]
+    (tmp_path / "x.json").write_text(json.dumps({"images": images, "annotations": drawn}))
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, images)))
+    messages = [problem.message for problem in problems(tmp_path, "unused-patients")]
+    assert messages == [
+        f"{tmp_path / name}: its entries patient_id" for name in ("x.json", "x.jsonl")
+    ]
 
 
 def test_check_names_a_spreadsheet(tmp_path):

@@ -552,8 +552,8 @@ def test_every_faulty_mask_of_one_image_is_listed(tmp_path):
 
 def test_folders_too_deep_are_refused_rather_than_overlooked(tmp_path):
     make_folder_pairs(tmp_path, "a")
-    write(tmp_path / "images" / "p1" / "visit2" / "b.png", image_of(mask_of(1)))
-    assert "images/p1/visit2" in complaint(lambda: load(tmp_path))
+    write(tmp_path / "images" / "p1" / "visit2" / "left" / "b.png", image_of(mask_of(1)))
+    assert "images/p1/visit2/left" in complaint(lambda: load(tmp_path))
 
 
 def test_patient_folder_in_no_known_layout_is_refused_rather_than_overlooked(tmp_path):

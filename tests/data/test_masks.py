@@ -332,6 +332,16 @@ def test_two_colors_get_the_same_answer_as_two_values(folder):
     assert in_colors.endswith("say which are the object: --objects NAME=#ff0000")
 
 
+@pytest.mark.parametrize("count", [2, 7, 40])
+def test_numbered_objects_are_refused_with_the_way_to_take_all(folder, count):
+    """A threshold at half of the numbers, right for a smoothed mask, would lose half of them."""
+    made = folder(
+        Image.fromarray(((OBJECT.cumsum() % count + 1).reshape(SHAPE) * OBJECT).astype(np.uint8))
+    )
+    assert refusal(made).endswith("or if all are, as where each has its number, --mask-threshold 0")
+    np.testing.assert_array_equal(mask_in(made, mask_threshold=0), OBJECT)
+
+
 # --- the threshold ------------------------------------------------------------------------------
 
 BLURRED = {

@@ -81,19 +81,18 @@ def image_files(folder: Path) -> Files:
     return found
 
 
-def nested_image_files(folder: Path) -> Files:
-    """Return the image files of a folder and its subfolders, those keyed `subfolder/stem`.
+def nested_image_files(folder: Path, depth: int = 2) -> Files:
+    """Return the image files of a folder and of two levels below it, keyed `subfolder/stem`.
 
     Raises:
-        ValueError: There are subfolders of subfolders, which would be overlooked.
+        ValueError: There are deeper subfolders, which would be overlooked.
     """
     found = image_files(folder)
     for inner in subfolders(folder):
-        deeper = subfolders(inner)
-        if deeper:
-            raise ValueError(f"{deeper[0]}: images are read from only one level of subfolders")
-        name = unicodedata.normalize("NFC", inner.name)
-        found |= {f"{name}/{stem}": paths for stem, paths in image_files(inner).items()}
+        if not depth:
+            raise ValueError(f"{inner}: images are read from only two levels of subfolders")
+        name, below = unicodedata.normalize("NFC", inner.name), nested_image_files(inner, depth - 1)
+        found |= {f"{name}/{stem}": paths for stem, paths in below.items()}
     return found
 
 
@@ -178,6 +177,13 @@ def subfolder(folder: Path, *names: str) -> Path | None:
             break
         found = inner
     return found[0] if found else None
+
+
+def version_of(folder: Path, *names: str) -> Path | None:
+    """Return the one subfolder whose name begins with one of these, such as `masks_v2/`."""
+    begin = tuple(f"{name}{mark}" for name in names for mark in "_- .")
+    found = [path for path in subfolders(folder) if path.name.lower().startswith(begin)]
+    return found[0] if len(found) == 1 else None
 
 
 def mask_folder(folder: Path, *names: str) -> Path | None:

@@ -7,24 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from kerasunet.data import layouts
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
-from kerasunet.data.layouts import (
-    EVERY_IMAGE_FOLDER,
-    EVERY_MASK_FOLDER,
-    IMAGE_FOLDERS,
-    MASK_FOLDERS,
-    OTHER_MASK_FOLDERS,
-)
-from kerasunet.data.layouts.contents import (
-    Files,
-    image_files,
-    image_stem,
-    mask_folder,
-    nested_image_files,
-    shows_view,
-    subfolder,
-    subfolders,
-)
+from kerasunet.data.layouts import contents
+from kerasunet.data.layouts.contents import Files, image_files, subfolder, subfolders
 from kerasunet.data.layouts.pairing import by_image, images_beside_masks, pair_annotated
 from kerasunet.data.layouts.tables import misspelled
 from kerasunet.data.readers import count_frames, has_place
@@ -36,10 +22,9 @@ PARTS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _OF_PART = re.compile(rf"(?i)(?:.+[ _-])?({'|'.join(PARTS)})([ _-]?(set|data|dataset|split))?")
-PATIENTS = "one folder per patient"
+PATIENTS, OTHER_FOLDERS = "one folder per patient", "folders that are no patients"
 _LIKE_VISITS = f"{PATIENTS}, though named like visits, sides or years"
 FOLDS, VISITS = "one folder per fold", "one folder per visit or side"
-OTHER_FOLDERS = "folders that are no patients"
 _FOLD = re.compile(r"(?:fold|split|cv)[ _-]?(\d+)", re.IGNORECASE)
 _CLASS_NAMES = re.compile(
     "(benign|malignant|normal|abnormal|healthy|sick|diseased|control|positive|negative|male|female|"
@@ -65,11 +50,11 @@ _SAME_IMAGES = re.compile(
     "(raw|processed|preprocessed|original|augmented|aug|annotator|reader|rater|observer|expert)"
     + _ONE_OF_SEVERAL
 )
-_PART, _CLASS, _OF_FOLD, _PATIENT = "part", "class", "fold", "patient"
+_PART, _CLASS, _OF_FOLD, PATIENT = "part", "class", "fold", "patient"
 _VISIT, _BATCH = "visit or side", "batch or site"
 _SEVERAL = {
     **{_PART: "parts", _CLASS: "classes", _OF_FOLD: "folds", _VISIT: "visits or sides"},
-    **{_BATCH: "batches or sites", _PATIENT: "patients"},
+    **{_BATCH: "batches or sites", PATIENT: "patients"},
 }
 Official = Mapping[str, Mapping[str, int | str]]
 _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")  # labelme once put arrays there.
@@ -85,32 +70,42 @@ def images_and_masks(folder: Path) -> Sequence[Case] | None:
     Both folders may have subfolders of equal names. Or the folder of masks alone has some, one for
     each class. Images without a mask are unannotated.
     """
-    masks = mask_folder(folder, *MASK_FOLDERS) or mask_folder(folder, *OTHER_MASK_FOLDERS)
-    return _two_folders(subfolder(folder, *IMAGE_FOLDERS), masks)
+    masks = contents.mask_folder(folder, *layouts.MASK_FOLDERS) or contents.mask_folder(
+        folder, *layouts.OTHER_MASK_FOLDERS
+    )
+    return _two_folders(subfolder(folder, *layouts.IMAGE_FOLDERS), masks)
 
 
 def images_and_masks_of_other_names(folder: Path) -> Sequence[Case] | None:
-    """Read `img/`, `frames/` … with `masks/`, or `images/` with `seg/`, `binary_masks/` …
+    """Read `img/`, `images_2/`, `data/` … with `masks/`, or `images/` with `seg/`, `masks_2/` …
 
     Such names are common for other things, too, so this is for folders in no other layout; and an
     image folder that has an `images/` of its own is a data set, not a part of one.
     """
-    images = subfolder(folder, *IMAGE_FOLDERS) or subfolder(folder, *EVERY_IMAGE_FOLDER)
-    if images is not None and subfolder(images, *IMAGE_FOLDERS):
+    names = (layouts.IMAGE_FOLDERS, layouts.EVERY_IMAGE_FOLDER)
+    images = next(filter(None, (subfolder(folder, *some) for some in names)), None)
+    images = images or contents.version_of(folder, *names[0]) or subfolder(folder, "data")
+    if images is not None and subfolder(images, *layouts.IMAGE_FOLDERS):
         return None
-    masks = mask_folder(folder, *MASK_FOLDERS) or mask_folder(folder, *OTHER_MASK_FOLDERS)
-    return _two_folders(images, masks or mask_folder(folder, *EVERY_MASK_FOLDER))
+    masks = contents.mask_folder(folder, *layouts.MASK_FOLDERS) or contents.mask_folder(
+        folder, *layouts.OTHER_MASK_FOLDERS
+    )
+    masks = masks or contents.mask_folder(folder, *layouts.EVERY_MASK_FOLDER)
+    return _two_folders(images, masks or contents.version_of(folder, *layouts.MASK_FOLDERS))
 
 
 def _two_folders(image_folder: Path | None, mask_folder: Path | None) -> Sequence[Case] | None:
     if image_folder is None or mask_folder is None:
         return None
-    images, masks = nested_image_files(image_folder), nested_image_files(mask_folder)
+    images, masks = (
+        contents.nested_image_files(image_folder),
+        contents.nested_image_files(mask_folder),
+    )
     if not masks:
         return None
     if not any("/" in key for key in images) and all("/" in key for key in masks):
         masks = _of_all_classes(masks, images)
-    return pair_annotated(images, by_image(masks, images))
+    return _inner_first(pair_annotated(images, by_image(masks, images)))
 
 
 def _of_all_classes(masks: Files, images: Files) -> Files:
@@ -129,11 +124,11 @@ def images_alone(folder: Path) -> Sequence[Case]:
     """
     if _OF_PART.fullmatch(folder.name) and not subfolders(folder):
         return pair_annotated(image_files(folder), {})
-    image_folder = subfolder(folder, *IMAGE_FOLDERS)
-    beside = [p for p in subfolders(folder) if p != image_folder and not shows_view(p)]
+    image_folder = subfolder(folder, *layouts.IMAGE_FOLDERS)
+    beside = [p for p in subfolders(folder) if p != image_folder and not contents.shows_view(p)]
     if image_folder is None or any(image_files(path) for path in (folder, *beside)):
         return []
-    return pair_annotated(nested_image_files(image_folder), {})
+    return _inner_first(pair_annotated(contents.nested_image_files(image_folder), {}))
 
 
 def masks_beside_images(folder: Path) -> Sequence[Case] | None:
@@ -153,13 +148,10 @@ def pascal_voc(folder: Path) -> Sequence[Case] | None:
     """
     if not all((folder / name).is_dir() for name in ("JPEGImages", _CLASS_FOLDERS[-1])):
         return None
-    masks = next(filter(None, (_files_of(folder / name) for name in _CLASS_FOLDERS)), {})
+    folders = [path for name in _CLASS_FOLDERS if (path := folder / name).is_dir()]
+    masks = next(filter(None, map(image_files, folders)), {})
     images = image_files(folder / "JPEGImages")
     return pair_annotated(images, masks, MaskCoding(void=True))
-
-
-def _files_of(folder: Path) -> Files:
-    return image_files(folder) if folder.is_dir() else {}
 
 
 def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
@@ -197,11 +189,25 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         return list(cases), OTHER_FOLDERS, {}
     if kind == _VISIT and _names_recur(annotated):
         report_all([*misspelled(map(_name_within, cases))], "")
-        return [_changed(case, group=_name_within(case)) for case in cases], VISITS, {}
+        return [replace(case, group=_name_within(case)) for case in cases], VISITS, {}
     report_all([*misspelled(map(folder_of, cases))], "")
-    patients = [_changed(case, group=folder_of(case)) for case in cases]
+    patients = [replace(case, group=folder_of(case) or case.group) for case in cases]
     are_years = len(names) <= _MOST_YEARS and all(map(_YEAR.fullmatch, names))
     return patients, _LIKE_VISITS if kind == _VISIT or are_years else PATIENTS, {}
+
+
+def _inner_first(cases: Sequence[Case]) -> Sequence[Case]:
+    """Interpret the lower of two levels of subfolders, such as `day1/` of `P1/day1/x`."""
+    deep = [case for case in cases if case.key.count("/") > 1]
+    tops, keys = zip(*(case.key.split("/", 1) for case in deep), strict=True) if deep else ((), ())
+    if len({key.partition("/")[0] for key in keys}) < 2:
+        return cases
+    inside = [replace(case, key=key, group=key) for case, key in zip(deep, keys, strict=True)]
+    inner, _, official = interpret(inside)
+    if official:
+        raise ValueError(f"{deep[0].key}: parts or folds are in other folders; put them on top")
+    moved = [case for top, case in zip(tops, inner, strict=True) for case in under(top, [case])]
+    return [*(case for case in cases if case.key.count("/") < 2), *moved]
 
 
 def _common_kind(names: Sequence[str]) -> str:
@@ -216,12 +222,12 @@ def _common_kind(names: Sequence[str]) -> str:
         )
     by_kind: dict[str, list[str]] = {}
     for name in names:
-        by_kind.setdefault(_kind(name), []).append(name)
+        by_kind.setdefault(kind_of_name(name), []).append(name)
     if len(by_kind) == 1:
         return next(iter(by_kind))
     unclear = [*by_kind.get(_VISIT, ()), *by_kind.get(_BATCH, ())]
-    if len(unclear) == 1 and by_kind.keys() <= {_VISIT, _BATCH, _PATIENT}:
-        return _PATIENT
+    if len(unclear) == 1 and by_kind.keys() <= {_VISIT, _BATCH, PATIENT}:
+        return PATIENT
     looks = ", ".join(_look(by_kind[kind], kind) for kind in _SEVERAL if kind in by_kind)
     raise ValueError(
         f"folders {', '.join(names)}: {looks}, and these cannot be told apart; use one kind, or a "
@@ -236,7 +242,7 @@ def _look(names: Sequence[str], kind: str) -> str:
     return f"{', '.join(names[:_MOST_NAMED])}{more} look like {_SEVERAL[kind]}"
 
 
-def _kind(name: str) -> str:
+def kind_of_name(name: str) -> str:
     """Return what a folder looks like, by its name in lower case."""
     if _OF_PART.fullmatch(name):
         return _PART
@@ -248,22 +254,21 @@ def _kind(name: str) -> str:
         return _OF_FOLD
     if _VISIT_OR_SIDE.fullmatch(name):
         return _VISIT
-    return _BATCH if _BATCH_OR_SITE.fullmatch(name) else _PATIENT
+    return _BATCH if _BATCH_OR_SITE.fullmatch(name) else PATIENT
 
 
 def _labeled(cases: Sequence[Case]) -> list[Case]:
     """Label the cases by their folders, but those without a mask only if theirs is a class."""
     folders = [folder_of(case).lower() for case in cases]
     return [
-        replace(case, label=folder) if folder and _kind(folder) == _CLASS else case
+        replace(case, label=folder) if folder and kind_of_name(folder) == _CLASS else case
         for case, folder in zip(cases, folders, strict=True)
     ]
 
 
 def _numbered(cases: Sequence[Case]) -> dict[str, int]:
     """Return the fold of each case in a folder, from 0 on."""
-    found = {case.key: _FOLD.fullmatch(folder_of(case)) for case in cases}
-    numbers = {key: int(match[1]) for key, match in found.items() if match}
+    numbers = {c.key: int(found[1]) for c in cases if (found := _FOLD.fullmatch(folder_of(c)))}
     order = sorted({*numbers.values()})
     return {key: order.index(number) for key, number in numbers.items()}
 
@@ -299,16 +304,12 @@ def under(name: str, cases: Iterable[Case]) -> list[Case]:
 
 def _is_named_after_file(case: Case) -> bool:
     folder, _, name = case.key.partition("/")
-    return case.group == case.key or (case.group == name and _kind(folder.lower()) == _VISIT)
+    return case.group == case.key or (case.group == name and kind_of_name(folder.lower()) == _VISIT)
 
 
 def folder_of(case: Case) -> str:
     """Return the subfolder that a case is in; empty if it is in none."""
     return case.key.rpartition("/")[0].partition("/")[0]
-
-
-def _changed(case: Case, **changes: str) -> Case:
-    return replace(case, **changes) if folder_of(case) else case
 
 
 def frames_apart(data: DataSet) -> DataSet:
@@ -347,7 +348,10 @@ def frames_apart(data: DataSet) -> DataSet:
     return replace(
         data,
         cases=tuple(frame for case in data.cases for frame in frames[case.key]),
-        official={name: _each(division, frames) for name, division in data.official.items()},
+        official={
+            name: {frame.key: part for key, part in division.items() for frame in frames[key]}
+            for name, division in data.official.items()
+        },
     )
 
 
@@ -364,8 +368,8 @@ def _versions_together(cases: Sequence[Case]) -> Iterator[Case]:
 
 
 def _count(path: Path) -> int | None:
-    """Count the frames of a file; `None` if it is unreadable, which is said when it is read."""
-    if image_stem(path.name) and not path.name.lower().endswith(_MAY_HOLD_MANY):
+    """Count the frames of a file; `None` if it is unreadable, as is said when it is read."""
+    if contents.image_stem(path.name) and not path.name.lower().endswith(_MAY_HOLD_MANY):
         return 1
     try:
         return count_frames(path)
@@ -394,7 +398,3 @@ def _is_slice_of(image: Path, mask: Path, frames: int) -> bool:
 def _frames(case: Case, count: int) -> list[Case]:
     numbered = (replace(case, key=f"{case.key}-frame{n:04d}", frame=n) for n in range(count))
     return [case] if count == 1 else [*numbered]
-
-
-def _each(division: Mapping[str, int | str], frames: Mapping[str, Sequence[Case]]):
-    return {frame.key: part for key, part in division.items() for frame in frames[key]}
