@@ -452,7 +452,7 @@ def test_other_names_of_the_image_folder(tmp_path, name):
     "name",
     [
         *("ground_truth", "GroundTruth", "Ground Truth", "gt", "seg", "SegmentationClass"),
-        *("annotations", "ann_dir", "masks_v2", "Labels.final"),
+        *("annotations", "ann_dir", "masks_v2", "Labels.final", "masks_machine"),
     ],
 )
 def test_other_names_of_the_mask_folder(tmp_path, name):
@@ -915,6 +915,8 @@ BY_IMAGE, OF_PATIENTS = "gives the patient or group of each image", "of each pat
         ("x.json", {"a": {"pid": 1}, "b": {"pid": 1}}, "unused-patients", "entries pid"),
         ("x.json", {"a": "train", "b": "train", "c": "test"}, "unused-list", "the part of each"),
         ("x.json", {"fold1": ["a", "b"], "fold2": ["c"]}, "unused-list", "images of each part"),
+        ("x-fold0.json", {"train": [0, 1], "val": [2]}, "unused-list", "images of each part"),
+        ("x.json", {"train": [0.5, 0.4], "val": [0.6]}, None, ""),
         ("x.json", {"a": "benign", "b": "benign", "c": "malignant"}, None, ""),
         ("x.json", {"a": "BIRADS 3", "b": "BIRADS 3", "c": "BIRADS 4"}, None, ""),
         ("x.json", {"a": 50, "b": 50, "c": 60}, None, ""),

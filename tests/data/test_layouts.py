@@ -1007,7 +1007,7 @@ def test_coco_faults_are_listed(tmp_path):
         ([[1, 2, 3, 4]], "at least three points"),
         ([[1, 2, 3, 4, 5]], "annotation 0"),
         ({"counts": [1, 2], "size": [1, 3]}, "run lengths are of 3×1 pixels, its image of 32×24"),
-        ({"counts": [1, 2], "size": list(SHAPE)}, "the run lengths cover 3 pixels"),
+        ({"counts": [1, 2], "size": list(SHAPE)}, "the run lengths cover 3 of 768 pixels; export"),
         ({"size": [1, 3]}, "annotation 0"),
     ],
 )

@@ -332,6 +332,12 @@ def test_two_colors_get_the_same_answer_as_two_values(folder):
     assert in_colors.endswith("say which are the object: --objects NAME=#ff0000")
 
 
+def test_the_example_of_an_object_is_not_what_covers_most(folder):
+    """Where the cup of an eye is black and all around the disc is white, as in REFUGE."""
+    made = folder(Image.fromarray(np.where(OTHER, 0, np.where(OBJECT, 128, 255)).astype(np.uint8)))
+    assert refusal(made).endswith("say which are the object: --objects NAME=128")
+
+
 @pytest.mark.parametrize("count", [2, 7, 40])
 def test_numbered_objects_are_refused_with_the_way_to_take_all(folder, count):
     """A threshold at half of the numbers, right for a smoothed mask, would lose half of them."""

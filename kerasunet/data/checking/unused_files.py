@@ -183,11 +183,13 @@ def _meaning(path: Path, content: Any, names: Set[str]) -> tuple[str, str]:
             recur and all(map(_is_patient, entries.values()))
         ):
             return "unused-patients", "gives the patient or group of each image"
-    if len(listed & names) * 2 > len(listed):
-        if all(map(_PARTS_OR_FOLDS.fullmatch, lists)):
-            return "unused-list", "lists the images of each part"
-        if _OF_PATIENTS.search(path.stem.lower()) or all(map(_is_patient, lists)):
-            return "unused-patients", "lists the images of each patient or group"
+    numbers = all(isinstance(one, int) for of in lists.values() for one in of)
+    are_parts = len(lists) > 1 and all(map(_PARTS_OR_FOLDS.fullmatch, lists))
+    if are_parts and (numbers or listed & names):
+        return "unused-list", "lists the images of each part"
+    named_so = _OF_PATIENTS.search(path.stem.lower()) or all(map(_is_patient, lists))
+    if named_so and len(listed & names) * 2 > len(listed):
+        return "unused-patients", "lists the images of each patient or group"
     return "", ""
 
 

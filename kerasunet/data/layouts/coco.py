@@ -305,7 +305,8 @@ def _check(piece: Any, size: tuple[int, int] | None) -> None:
     height, width = piece.get("size") or size or (0, 0)
     if size and (height, width) != size:
         raise ValueError(
-            f"its run lengths are of {width}×{height} pixels, its image of {size[1]}×{size[0]}"
+            f"its run lengths are of {width}×{height} pixels, its image of {size[1]}×{size[0]}; "
+            "export it again, or delete it"
         )
     run_length_mask(_counts(piece), (height, width) if height else (1, sum(_counts(piece))))
 
@@ -392,4 +393,6 @@ def _points(piece: Sequence[float]) -> list[tuple[float, float]]:
 
 def _counts(piece: Mapping[str, Any]) -> Sequence[int]:
     counts = piece["counts"]
+    if isinstance(counts, str) and counts[:2] in ("b'", 'b"'):  # `str` of bytes, by mistake.
+        counts = counts[2:-1].replace("\\\\", "\\")
     return decode_run_lengths(counts) if isinstance(counts, str) else counts

@@ -274,7 +274,7 @@ def _what(mask: MaskValues) -> str:
 def _likeliest(mask: MaskValues, others: list[int], count: int) -> int:
     """Return the likeliest value of an object: a frequent one, but not a colored background."""
     amounts = {value: int(np.count_nonzero(mask.values == value)) for value in others}
-    pick = min if len(others) == count else max
+    pick = min if len(others) == count or max(amounts.values()) * 2 > mask.values.size else max
     return pick(others, key=amounts.__getitem__)
 
 
