@@ -638,6 +638,18 @@ def test_folders_whose_names_are_those_of_no_patients(tmp_path, names, layout):
     assert sorted({case.label for case in data.cases}) == classes
 
 
+@pytest.mark.parametrize("name", ["img", "all", "frames"])
+def test_the_one_folder_that_keras_wants_is_no_patient(tmp_path, name):
+    make_folder_pairs(tmp_path / "x", "a", "b")
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / "x" / kind).rename(tmp_path / kind / name)
+    (tmp_path / "x").rmdir()
+    data = load(tmp_path)
+    assert data.layout == "folders that are no patients: images/ and masks/"
+    assert all(case.group == case.key for case in data.cases)
+
+
 def groups(data: DataSet) -> dict[str, str]:
     return {case.key: case.group for case in data.cases}
 
@@ -885,6 +897,30 @@ def test_check_names_a_table_of_patients_in_any_encoding(tmp_path, name, encodin
     (tmp_path / name).write_bytes(text.encode(encoding))
     (problem,) = problems(tmp_path, "unused-patients")
     assert problem.message == f"{tmp_path / name}: its column patient"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("Export, of 2024", "", "file,patient", "a,1", "b,1", "c,2"),
+        ("file|patient", "a|1", "b|1", "c|2"),
+        ("file\tpatient\tnotes", "a\t1\tlarge, round, dark", "b\t1\tlarge, round, dark"),
+        ('file,"patient",notes', 'a,1,"two', 'lines"', "b,1,"),
+    ],
+)
+def test_check_names_a_table_of_patients_below_a_title_or_with_other_marks(tmp_path, lines):
+    make_folder_pairs(tmp_path, "a", "b", "c")
+    (tmp_path / "meta.txt").write_text("\n".join(lines))
+    (problem,) = problems(tmp_path, "unused-patients")
+    assert problem.message == f"{tmp_path / 'meta.txt'}: its column patient"
+
+
+@pytest.mark.parametrize(("name", "is_named"), [("patients.yaml", True), ("config.yml", False)])
+def test_check_names_other_files_that_are_called_after_patients(tmp_path, name, is_named):
+    make_folder_pairs(tmp_path, "a", "b")
+    (tmp_path / name).write_text("P1: [a, b]")
+    named = [problem.message for problem in problems(tmp_path, "unused-patients")]
+    assert named == ([f"{tmp_path / name}: by its name"] if is_named else [])
 
 
 def test_check_names_a_table_of_patients_that_would_be_refused_as_a_manifest(tmp_path):
@@ -1440,6 +1476,11 @@ ROWS = {
     ),
     "MVTec: `ground_truth/KIND/x_mask.png` of `test/KIND/x.png`": test_mvtec,
     "other image folders": test_other_names_of_the_image_folder,
+    "`images/P1/day1/x.png`": test_two_levels_below_images_mean_what_folders_of_folders_mean,
+    "JSON that says so: a patient or part for each image, images for each of them, or records "
+    'such as `{"file": "x.png", "patient_id": "P1"}`, also in COCO; YAML and the like that is '
+    "called after patients": test_check_names_json_that_says_what_belongs_together,
+    "manifests and tables of groups": test_a_manifest_as_excel_writes_unicode_text,
     "tables with a column of patients or groups, of lesions or studies that recur, or of parts, "
     "other than manifests": (test_check_names_a_table_of_patients_that_is_not_used),
     "nnU-Net": test_nnunet,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence, Set
@@ -20,7 +19,7 @@ from kerasunet.data.groups import columns_of_patients
 from kerasunet.data.layouts.contents import SHEETS, files_below, image_stem
 from kerasunet.data.layouts.folders import PARTS, PATIENT, kind_of_name
 from kerasunet.data.layouts.manifests import MANIFESTS, PATIENT_COLUMN
-from kerasunet.data.layouts.tables import delimiter_of, listed_names, text_of
+from kerasunet.data.layouts.tables import listed_names, text_of
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import read_json, suffix_of
@@ -30,11 +29,14 @@ _OF_PART = rf"{'|'.join(PARTS)}|split|k?fold|cv|dataset_?\d|data_?list"
 _OF_LIST = rf"({_OF_PART}|list|file|image|name|id|patient|case|data|set|final|bool)s?"
 _OF_PARTS = re.compile(rf"(?=.*({_OF_PART}))[\d_ .-]*({_OF_LIST}[\d_ .-]*)+\.(txt|csv|json|ya?ml)")
 _TABLES, _JSON = (".csv", ".tsv", ".txt"), (".json", ".jsonl")
-_READ_FROM = (*_TABLES, *_JSON, *SHEETS)
+_OTHERS = (".yaml", ".yml", ".toml", ".ini")
+_READ_FROM = (*_TABLES, *_JSON, *SHEETS, *_OTHERS)
+_DELIMITERS, _FIRST_LINES = ",;\t|", 10
 _OF_PATIENTS = re.compile("patient|subject|participant|person|group|(^|[^a-z])(pid|mrn)")
 _PARTS_OR_FOLDS = re.compile(rf"({_OF_PART})s?([ _-]?\d+)?", re.IGNORECASE)
 _COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage", "exclude"}
 _PARTS_ANYWHERE = {"split", "fold", "partition", "exclude"}
+_NAMED = {"group", *_COLUMNS_OF_PARTS, *_PARTS_ANYWHERE}
 
 
 def unreadable_files(folder: Path) -> Iterator[Problem]:
@@ -107,6 +109,9 @@ def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
             yield from _unused_columns(path, data, path == folder or path.name.lower() in MANIFESTS)
         elif kind in SHEETS:
             yield Problem("unused-list", f"{path}: a spreadsheet, which is not read", (str(path),))
+        elif kind in _OTHERS:
+            if _OF_PATIENTS.search(path.stem.lower()) and _lacks_patients(data):
+                yield Problem("unused-patients", f"{path}: by its name", (str(path),))
         elif path not in used or len(used) < len(data.cases):  # Not one file of each image.
             yield from _unused_entries(path, data, names, is_known=path in lists)
 
@@ -128,15 +133,31 @@ def _lacks_patients(data: DataSet) -> bool:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a table in any encoding, whatever else would be refused in it."""
+    """Return the rows of a table in any encoding, whatever else would be refused in it.
+
+    Its header is the first line with a column that matters, below a title perhaps, or else the
+    first line.
+    """
     try:
-        text = text_of(path, guessed=True)
-        table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(path, text))
-        cells = [row for row in table if any(map(str.strip, row))]
+        lines = [line for line in text_of(path, guessed=True).splitlines() if line.strip()]
+        tables = [[*csv.reader(lines, delimiter=mark)] for mark in _DELIMITERS]
     except (OSError, ValueError, csv.Error):  # A table of something else.
         return []
-    columns = [name.strip().lower() for name in cells[0]] if cells else []
-    return [dict(zip_longest(columns, row[: len(columns)], fillvalue="")) for row in cells[1:]]
+    tables.sort(key=lambda table: -len(table[0]) if table else 0)
+    starts = ((table, n) for table in tables for n in range(min(len(table), _FIRST_LINES)))
+    found = (start for start in starts if any(map(_matters, _columns(*start))))
+    table, first = next(found, (tables[0], 0))
+    columns = _columns(table, first)
+    below = (row[: len(columns)] for row in table[first + 1 :])
+    return [dict(zip_longest(columns, row, fillvalue="")) for row in below if any(row)]
+
+
+def _columns(table: Sequence[Sequence[str]], line: int) -> list[str]:
+    return [cell.strip().lower() for cell in table[line]] if table else []
+
+
+def _matters(column: str) -> bool:
+    return column in _NAMED or PATIENT_COLUMN.fullmatch(column) is not None
 
 
 def _unused_entries(

@@ -44,7 +44,7 @@ _VISIT_OR_SIDE = re.compile(
 _BATCH_OR_SITE = re.compile(
     "(batch|data|dataset|set|part|site|cent(er|re)|hospital|clinic|scanner|device|"
     "images|folder|internal|external|ge|philips|siemens|samsung|mindray|canon|toshiba|esaote|"
-    rf"fujifilm|hitachi){_ONE_OF_SEVERAL}"
+    rf"fujifilm|hitachi){_ONE_OF_SEVERAL}|imgs?|image|frames|scans|all|input"
 )
 _SAME_IMAGES = re.compile(
     "(raw|processed|preprocessed|original|augmented|aug|annotator|reader|rater|observer|expert)"

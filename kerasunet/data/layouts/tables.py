@@ -67,7 +67,7 @@ def read_rows(path: Path, delimiter: str = "") -> list[tuple[int, dict[str, str]
         ValueError: The file is no UTF-8 or UTF-16 text, columns share a name, or a row is too long.
     """
     text = text_of(path)
-    between = delimiter or delimiter_of(path, text)
+    between = delimiter or _delimiter(path, text)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=between, restval="")
     try:
         columns = [name.strip().lower() for name in reader.fieldnames or ()]
@@ -102,7 +102,7 @@ def text_of(path: Path, *, guessed: bool = False) -> str:
         ) from error
 
 
-def delimiter_of(path: Path, text: str) -> str:
+def _delimiter(path: Path, text: str) -> str:
     if path.suffix.lower() == ".tsv":
         return "\t"
     header = next(iter(text[:_LONGEST_HEADER].splitlines()), "")
