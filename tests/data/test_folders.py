@@ -695,6 +695,15 @@ def test_patients_in_folders_of_visits_are_the_groups(tmp_path, stem):
     assert groups(data) == {case.key: case.key.split("/")[1] for case in data.cases}
 
 
+@pytest.mark.parametrize("years", [("2019", "2020"), ("20190131", "2020-02-01")])
+def test_patients_in_folders_of_years_are_the_groups(tmp_path, years):
+    for index, (year, patient) in enumerate(product(years, ("P1", "P2"))):
+        make_side_by_side(tmp_path / year / patient, f"x{index}", first=index)
+    data = load(tmp_path)
+    assert groups(data) == {case.key: case.key.split("/")[1] for case in data.cases}
+    assert data.layout.startswith("one folder per visit or side: one folder per patient")
+
+
 def test_classes_in_folders_of_visits_are_no_groups(tmp_path):
     for index, (visit, name) in enumerate(product(("visit1", "visit2"), ("benign", "cyst"))):
         make_side_by_side(tmp_path / visit / name, "0", "1", first=2 * index)

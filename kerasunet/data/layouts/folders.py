@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 from kerasunet.data import layouts
@@ -13,7 +15,7 @@ from kerasunet.data.layouts import contents
 from kerasunet.data.layouts.contents import Files, image_files, subfolder, subfolders
 from kerasunet.data.layouts.pairing import by_image, images_beside_masks, pair_annotated
 from kerasunet.data.layouts.tables import misspelled
-from kerasunet.data.readers import count_frames, has_place
+from kerasunet.data.readers import count_frames, has_place, locate
 from kerasunet.files import raise_all, report_all
 
 PARTS = {
@@ -187,12 +189,13 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         return list(cases), FOLDS, {"folders": _numbered(annotated)}
     if kind == _BATCH or (kind == _VISIT and len(names) == 1):
         return list(cases), OTHER_FOLDERS, {}
-    if kind == _VISIT and _names_recur(annotated):
+    are_years = len(names) <= _MOST_YEARS and all(map(_YEAR.fullmatch, names))
+    grouped = all(case.group != case.key for case in annotated if folder_of(case))
+    if (grouped and (are_years or kind == _VISIT)) or (kind == _VISIT and _names_recur(annotated)):
         report_all([*misspelled(map(_name_within, cases))], "")
         return [replace(case, group=_name_within(case)) for case in cases], VISITS, {}
     report_all([*misspelled(map(folder_of, cases))], "")
     patients = [replace(case, group=folder_of(case) or case.group) for case in cases]
-    are_years = len(names) <= _MOST_YEARS and all(map(_YEAR.fullmatch, names))
     return patients, _LIKE_VISITS if kind == _VISIT or are_years else PATIENTS, {}
 
 
@@ -274,11 +277,8 @@ def _numbered(cases: Sequence[Case]) -> dict[str, int]:
 
 
 def _names_recur(cases: Sequence[Case]) -> bool:
-    """Return whether folders share names, or all of their cases have groups already."""
-    inside = [case for case in cases if folder_of(case)]
-    if all(case.group != case.key for case in inside):
-        return True
-    pairs = {(_name_within(case), folder_of(case)) for case in inside}
+    """Return whether folders share names."""
+    pairs = {(_name_within(case), folder_of(case)) for case in cases if folder_of(case)}
     return len({name for name, _ in pairs}) < len(pairs)
 
 
@@ -328,14 +328,9 @@ def frames_apart(data: DataSet) -> DataSet:
     files = [case for case in data.cases if isinstance(case, FileCase)]
     known = {case.key: _count(case.image) for case in files}
     counts = {key: count or 1 for key, count in known.items()}
-    raise_all(
-        [
-            f"{case.image}: states that it has {counts[case.key]:,} frames, more than the limit "
-            f"of {_MOST_FRAMES:,}; export the frames that were outlined"
-            for case in files
-            if counts[case.key] > _MOST_FRAMES
-        ]
-    )
+    words = f"frames, more than the limit of {_MOST_FRAMES:,}; export the frames that were outlined"
+    many = [case for case in files if counts[case.key] > _MOST_FRAMES]
+    raise_all([f"{case.image}: states that it has {counts[case.key]:,} {words}" for case in many])
     faults = {case.key: list(_unequal(case, counts[case.key])) for case in files if known[case.key]}
     problems = [problem for found in faults.values() for problem in found]
     report_all(problems, f"{len(problems)} masks do not have the frames of their image:")
@@ -380,19 +375,21 @@ def _count(path: Path) -> int | None:
 def _unequal(case: FileCase, wanted: int) -> Iterator[str]:
     for path in case.masks:
         found = _count(path)
-        if found not in (wanted, None) and not _is_slice_of(case.image, path, wanted):
+        if found and found != wanted and not _are_placed((case.image, wanted), (path, found)):
             yield (
                 f"{path}: its number of frames is {found}, that of {case.image.name} is {wanted}; "
                 "export a mask of every frame, or only the frame that was outlined"
             )
 
 
-def _is_slice_of(image: Path, mask: Path, frames: int) -> bool:
-    """Return whether an image of one frame finds its slice in the mask's volume by its place."""
-    try:
-        return frames == 1 and has_place(image) and has_place(mask)
-    except (OSError, ValueError):  # Reported when it is read.
-        return False
+def _are_placed(image: tuple[Path, int], mask: tuple[Path, int]) -> bool:
+    """Return whether a mask finds an image of one frame, or of as many pixels, by its place."""
+    with suppress(OSError, ValueError):  # Reported when it is read.
+        sizes = [
+            count * prod(locate(path).shape) for path, count in (image, mask) if has_place(path)
+        ]
+        return len(sizes) == 2 and (image[1] == 1 or sizes[0] == sizes[1])
+    return False
 
 
 def _frames(case: Case, count: int) -> list[Case]:
