@@ -281,6 +281,14 @@ def test_other_words_than_mask_beside_images(tmp_path, word, number):
     assert all(map(paired, data.cases))
 
 
+def test_parts_of_masks_are_united_after_the_plural_too(tmp_path):
+    write(tmp_path / "a.png", image_of(mask_of(1) | mask_of(9)))
+    write(tmp_path / "a_masks.png", mask_of(1))
+    write(tmp_path / "a_masks_2.png", mask_of(9))
+    (case,) = load(tmp_path).cases
+    assert paired(case)
+
+
 @pytest.mark.parametrize("ending", ["masks", "cp_masks"])
 @pytest.mark.parametrize("folder", ["", "masks"])
 def test_masks_of_cellpose(tmp_path, ending, folder):
@@ -965,6 +973,8 @@ BY_IMAGE, OF_PATIENTS = "gives the patient or group of each image", "of each pat
         ("x.json", {"a": "benign", "b": "benign", "c": "malignant"}, None, ""),
         ("x.json", {"a": "BIRADS 3", "b": "BIRADS 3", "c": "BIRADS 4"}, None, ""),
         ("x.json", {"a": 50, "b": 50, "c": 60}, None, ""),
+        ("x.json", {"m1.png": "a.png", "m2.png": "a.png", "c.png": "b1.png"}, None, ""),
+        ("x.json", {"a1.png": ["a.png", "b.png"], "b1.png": ["c.png"]}, None, ""),
         ("x.json", {"benign": ["a", "b"], "malignant": ["c"]}, None, ""),
         ("x.json", {"model": "P1", "rate": ["1"]}, None, ""),
     ],
@@ -1017,6 +1027,16 @@ def test_check_names_a_list_of_some_images(tmp_path, name, text, is_named):
     assert [problem.message for problem in problems(tmp_path, "unused-list")] == (
         [str(tmp_path / name)] if is_named else []
     )
+
+
+def test_check_names_a_list_of_some_patients(tmp_path):
+    for index in range(3):
+        make_side_by_side(tmp_path / f"p{index}", "a", "b", first=2 * index)
+    path = tmp_path / "files" / "subGroup1_testing.txt"
+    path.parent.mkdir()
+    path.write_text("p1\n")
+    (tmp_path / "patients.txt").write_text("p0\np1\np2\n")
+    assert [problem.message for problem in problems(tmp_path, "unused-list")] == [str(path)]
 
 
 def test_check_names_a_table_of_patients_that_is_not_used(tmp_path):
@@ -1461,7 +1481,7 @@ ROWS = {
         test_versions_that_roboflow_made_of_an_image_stay_together
     ),
     "lists of parts (`ImageSets/`, `splits_final.json`, `train_list.txt`), a text that lists some "
-    "of the images, a column `fold` or `set` of a manifest": (
+    "of the images or groups, a column `fold` or `set` of a manifest": (
         test_check_names_a_list_of_parts_that_is_not_used
     ),
     "a mask file of several images, or equal masks of three images or more": (

@@ -99,7 +99,8 @@ def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
     used |= {getattr(case, "annotation_file", None) for case in data.cases}
     used.discard(None)
     names = {file_stem(case.key) for case in data.cases}
-    lists = {*files_below(folder, partial(_lists_parts, names=names))} - used
+    groups = {case.group for case in data.cases}
+    lists = {*files_below(folder, partial(_lists_parts, named=(names, groups)))} - used
     for path in sorted(lists):
         yield Problem("unused-list", str(path), (str(path),))
     tables = {folder, *files_below(folder, lambda path: path.suffix.lower() in _READ_FROM)}
@@ -215,11 +216,9 @@ def _meaning(path: Path, content: Any, names: Set[str]) -> tuple[str, str]:
 
 
 def _is_patient(name: Any) -> bool:
-    return (
-        isinstance(name, str)
-        and any(map(str.isdigit, name))
-        and kind_of_name(name.lower()) == PATIENT
-    )
+    """Return whether a name may be a patient's: with a number, and not of an image or a class."""
+    is_numbered = isinstance(name, str) and any(map(str.isdigit, name)) and not image_stem(name)
+    return is_numbered and kind_of_name(name.lower()) == PATIENT
 
 
 def _stem(name: str) -> str:
@@ -242,9 +241,9 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, str | int | float)
 
 
-def _lists_parts(path: Path, names: Set[str]) -> bool:
-    """Return whether a file divides images into parts or folds, or names some of the images."""
+def _lists_parts(path: Path, named: Sequence[Set[str]]) -> bool:
+    """Return whether a file divides images into parts or folds, or names some images or groups."""
     name = path.name.lower()
     listed = listed_names(path) if re.search(rf"\.txt$|({_OF_PART}).*\.csv$", name) else set()
-    some = bool(listed & names) and len(listed - names) <= 1 and not names <= listed
-    return some or _OF_PARTS.fullmatch(name) is not None
+    some = (listed & all_ and len(listed - all_) <= 1 and not all_ <= listed for all_ in named)
+    return any(some) or _OF_PARTS.fullmatch(name) is not None

@@ -25,7 +25,7 @@ _REST = r"(?P<rest>\d*|\(\d+\)|[_ -].*)"
 _BESIDE = re.compile(rf"(?P<key>.+)_mask{_REST}", re.IGNORECASE)
 OTHER_WORDS = "seg|segmentation|gt|ground_?truth|annotation|label"
 _BESIDE_OTHERWISE = re.compile(
-    rf"(?P<key>.+)(?<!_cp)(?P<word>_((cp_)?masks$|{OTHER_WORDS})|-(mask|{OTHER_WORDS})){_REST}",
+    rf"(?P<key>.+)(?<!_cp)(?P<word>_((cp_)?masks|{OTHER_WORDS})|-(mask|{OTHER_WORDS})){_REST}",
     re.IGNORECASE,
 )
 _IN_MASK_FOLDER = re.compile(
