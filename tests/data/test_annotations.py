@@ -490,6 +490,7 @@ NOT_READ = {
     "dm.json": (json.dumps({"categories": {}, "items": []}), "Datumaro"),
     "v7.json": (json.dumps({"item": {"name": "a.png"}, "annotations": []}), "V7"),
     "isat.json": (json.dumps({"info": {}, "objects": []}), "ISAT"),
+    "bdd.json": (json.dumps([{"name": "a.png", "labels": [{"poly2d": []}]}]), "Scalabel or BDD"),
     "hasty.json": (json.dumps({"project_name": "x", "images": []}), "Hasty"),
     "annotations.xml": ("<annotations/>", "XML"),
     "labels/a.txt": ("0 0.1 0.1 0.5 0.1 0.1 0.5\n", "YOLO"),

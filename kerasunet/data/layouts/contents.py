@@ -39,10 +39,10 @@ _OUTLINES_IN_TABLE = re.compile(
     rb"|\A[^\0]*(polygon|brush)labels",
     re.IGNORECASE,
 )
-_END_BYTES = 4096
+_HEAD_BYTES = _END_BYTES = 4096
 _OUTLINES = {
     ".json": re.compile(
-        rb'"(shapes|annotations|segmentation|regions|_via_\w+|geometry|geometryType)"'
+        rb'"(shapes|annotations|segmentation|regions|_via_\w+|geometry|geometryType|poly2d)"'
     ),
     ".xml": re.compile(rb"<(polygon|polyline|mask)\b"),
     ".txt": YOLO,
@@ -352,13 +352,16 @@ def _is_tasks(content: Any) -> bool:
     return any(_has(one, name) for one in tasks for name in ("annotations", "data", "image"))
 
 
+def _is_labels(content: Any) -> bool:
+    return isinstance(content, list) and any(_has(one, "name", "labels") for one in content)
+
+
 def _is_geojson(content: Any) -> bool:
     features = content if isinstance(content, list) else [content]
     kinds = {one["type"] for one in features if _has(one, "type") and isinstance(one["type"], str)}
     return bool(kinds) and kinds <= {"FeatureCollection", "Feature"}
 
 
-_HEAD_BYTES = 4096
 _FOREIGN: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (_is_via, "a project of the VGG Image Annotator, which is not read; export it as COCO"),
     (
@@ -385,6 +388,7 @@ _FOREIGN: tuple[tuple[Callable[[Any], bool], str], ...] = (
         lambda content: _has(content, "info", "objects"),
         "annotations of ISAT, which are not read; export as COCO or as masks",
     ),
+    (_is_labels, "labels of Scalabel or BDD, which are not read; export as COCO or as masks"),
     (
         lambda content: _has(content, "project_name", "images"),
         "a project of Hasty, which is not read; export as COCO or as masks",
