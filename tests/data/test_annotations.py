@@ -679,6 +679,15 @@ def test_coco_that_is_malformed_says_what_it_has(tmp_path, changes, fault):
     assert fault in refusal(save(tmp_path / "coco.json", coco_of(**changes)))
 
 
+def test_coco_images_of_one_id_are_named_as_such(tmp_path):
+    for name in ("a", "b"):
+        scan(tmp_path / f"{name}.png")
+    content = coco([picture(1, "a.png"), picture(1, "b.png")], [drawn(1, [[2, 2, 20, 2, 20, 20]])])
+    text = refusal(save(tmp_path / "coco.json", content))
+    assert "images a.png and b.png have the same id; number them" in text
+    assert "no such file" not in text
+
+
 def test_labelme_mask_without_its_picture_says_so(tmp_path):
     scan(tmp_path / "a.png")
     save(tmp_path / "a.json", labelme(outline([[5, 5], [9, 9]], kind="mask", mask=None)))

@@ -206,6 +206,12 @@ def test_documents_are_no_images_and_hidden_files_are_hidden(tmp_path):
     assert load(tmp_path).unread == ()
 
 
+def test_a_database_is_named_as_unread(tmp_path):
+    make_folder_pairs(tmp_path, "a")
+    (tmp_path / "patients.db").write_bytes(b"SQLite format 3\0")
+    assert load(tmp_path).unread == (tmp_path / "patients.db",)
+
+
 def test_a_mask_folder_that_is_not_taken_is_named(tmp_path):
     make_folder_pairs(tmp_path, "a")
     write(tmp_path / "gt" / "a.png", mask_of(1))

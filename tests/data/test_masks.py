@@ -611,6 +611,12 @@ def test_voc_of_older_labelme_has_its_images_beside_arrays(tmp_path):
     np.testing.assert_array_equal(mask_in(made), OBJECT)
 
 
+def test_voc_of_older_labelme_without_its_arrays(tmp_path):
+    made = voc(tmp_path, indexed(VOC_COLORS, OBJECT), "SegmentationClassPNG")
+    (tmp_path / "SegmentationClass").rmdir()
+    np.testing.assert_array_equal(mask_in(made), OBJECT)
+
+
 # --- everywhere ---------------------------------------------------------------------------------
 
 

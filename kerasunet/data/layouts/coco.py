@@ -104,8 +104,10 @@ def _cases(path: Path, content: Mapping[str, Any]) -> list[AnnotatedCase]:
     drawn: dict[str, list[Mapping]] = {image: [] for image in found}
     called = [(str(image["file_name"]), found[_id(image["id"])]) for image in images]
     problems = [f"{path}: {problem}" for problem in misplaced(called)]
-    if len(found) < len(images):
-        problems.append(f"{path}: several images have the same id")
+    last = {_id(image["id"]): image["file_name"] for image in images}
+    pairs = ((image["file_name"], last[_id(image["id"])]) for image in images)
+    if alike := [f"{one} and {other}" for one, other in pairs if one != other]:
+        problems = [f"{path}: images {alike[0]} have the same id; number them and theirs anew"]
     names, repeated = _names(content.get("categories") or ())
     problems += [f"{path}: {fault}" for fault in repeated]
     for annotation in content["annotations"]:

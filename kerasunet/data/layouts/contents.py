@@ -28,7 +28,7 @@ _OTHERS = (*_TABLES, ".mat", ".npy")
 _DOCUMENTS = (
     *_TABLES, ".tgz", ".tar", ".rar", ".7z", ".html", ".htm", ".pdf", ".doc", ".docx", ".xls",
     ".xlsx", ".ods", ".odt", ".yaml", ".yml", ".toml", ".ini", ".log", ".py", ".ipynb", ".m", ".r",
-    ".sh", ".bib", ".rst", ".bak", ".db", ".lnk", ".url", ".sha256", ".md5", ".cff",
+    ".sh", ".bib", ".rst", ".bak", "thumbs.db", ".lnk", ".url", ".sha256", ".md5", ".cff",
 )  # fmt: skip
 ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".rar", ".7z", ".bz2", ".xz")
 _DOCUMENT_NAMES = ("dicomdir", "readme", "license", "licence", "makefile", "changelog", "version")

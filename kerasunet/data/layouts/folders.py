@@ -148,9 +148,9 @@ def pascal_voc(folder: Path) -> Sequence[Case] | None:
     The format shares its images with other tasks, so that most have no mask: these are unannotated.
     The void outline between object and background belongs to neither.
     """
-    if not all((folder / name).is_dir() for name in ("JPEGImages", _CLASS_FOLDERS[-1])):
-        return None
     folders = [path for name in _CLASS_FOLDERS if (path := folder / name).is_dir()]
+    if not folders or not (folder / "JPEGImages").is_dir():
+        return None
     masks = next(filter(None, map(image_files, folders)), {})
     images = image_files(folder / "JPEGImages")
     return pair_annotated(images, masks, MaskCoding(void=True))
