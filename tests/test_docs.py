@@ -632,9 +632,13 @@ READ = {
         PLACES,
         "test_headers_that_name_another_file_are_refused",
     ),
-    "ImageJ stack of 4 GB or more that lists only its first picture": (
+    "stack of MetaMorph, or of ImageJ of 4 GB or more, that lists only its first picture": (
         "data/test_readers.py",
         "test_a_stack_of_imagej_that_lists_its_first_picture_alone_is_refused",
+    ),
+    "mask with a number for each object, 1, 2, 3 …": (
+        "data/test_masks.py",
+        "test_numbered_objects_are_refused_with_the_way_to_take_all",
     ),
     "3D Slicer's segmentation (`x.seg.nrrd`, in a mask folder or beside `x`; of any name beside "
     "the only image of a folder)": (

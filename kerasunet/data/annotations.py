@@ -148,10 +148,9 @@ def run_length_mask(counts: Sequence[int], shape: tuple[int, int]) -> np.ndarray
     Raises:
         ValueError: The runs do not fill the image exactly.
     """
-    if any(count < 0 for count in counts) or sum(counts) != shape[0] * shape[1]:
-        raise ValueError(
-            f"the run lengths cover {sum(counts)} pixels, the image has {shape[0] * shape[1]}"
-        )
+    found, wanted = sum(counts), shape[0] * shape[1]
+    if any(count < 0 for count in counts) or found != wanted:
+        raise ValueError(f"the run lengths cover {found} of {wanted} pixels; export them again")
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape(shape[::-1]).T
 

@@ -22,9 +22,10 @@ _MOST_YEARS = 5  # Of one patient; more of them are numbers that look like years
 _YEAR = re.compile(r"(19|20)\d\d")
 _OF_VISIT = re.compile(
     r"(?!\d\d?[_.-]\d\d?[_.-]\d{4}$)"  # A date alone.
-    r"(.*\d.*?)[ _.-]+((19|20)\d\d([_.-]?\d\d){0,2}|[lr]|left|right|od|os|pre|post|baseline|"
-    r"follow[ _-]?up[ _-]?\d*|(v|t|tp|ses|session|visit|scan|exam|study|day|week|month|year)"
-    r"[ _-]?\d+)",
+    r"(.*\d.*?)(?:[ _.-]*\(\d+\)|[ _.-]+((19|20)\d\d([_.-]?\d\d){0,2}|[lr]|left|right|od|os|"
+    r"pre|post|old|new|copy|baseline|bl|re(scan|test|peat)|(follow[ _-]?up|fu)[ _-]?\d*|"
+    r"\d+[ _-]?(day|week|month|mo|year)s?|(v|t|tp|ses|session|visit|scan|exam|study|day|week|month|"
+    r"year)[ _-]?\d+))",
     re.IGNORECASE,
 )
 _SIDE_FIRST = re.compile(r"^(l|r|left|right|od|os)[ _.-]+(?=.*\d)", re.IGNORECASE)

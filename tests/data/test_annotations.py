@@ -294,12 +294,18 @@ def run_lengths(mask, *, compressed):
     return {"size": list(SHAPE), "counts": counts}
 
 
+def as_text_of_bytes(segmentation):
+    """What `str` makes of the bytes that pycocotools returns, backslashes doubled."""
+    return segmentation | {"counts": str(segmentation["counts"].encode())}
+
+
 SEGMENTATIONS = {
     "a polygon": [flat(SQUARE)],
     "a round polygon": [flat(CIRCLE)],
     "two polygons": [flat(SQUARE), flat(ASIDE)],
     "run lengths": run_lengths(PIXELS, compressed=False),
     "compressed run lengths": run_lengths(PIXELS | filled(HOLE), compressed=True),
+    "run lengths as text of bytes": as_text_of_bytes(run_lengths(PIXELS, compressed=True)),
 }
 
 
@@ -309,7 +315,10 @@ def test_coco_is_drawn_as_its_own_library_draws_it(tmp_path, name, capsys):
     path = save(
         tmp_path / "coco.json", coco([picture(0, "a.png")], [drawn(1, SEGMENTATIONS[name])])
     )
-    mask, expected = mask_in(path), as_pycocotools_draws(path)
+    mask = mask_in(path)
+    if "text" in name:  # Which pycocotools does not decode.
+        save(path, coco([picture(0, "a.png")], [drawn(1, SEGMENTATIONS["run lengths"])]))
+    expected = as_pycocotools_draws(path)
     assert mask.sum() > 300 and differ_only_along_outlines(mask, expected)
     if "run" in name:
         np.testing.assert_array_equal(mask, expected)
@@ -481,6 +490,7 @@ NOT_READ = {
     "dm.json": (json.dumps({"categories": {}, "items": []}), "Datumaro"),
     "v7.json": (json.dumps({"item": {"name": "a.png"}, "annotations": []}), "V7"),
     "isat.json": (json.dumps({"info": {}, "objects": []}), "ISAT"),
+    "bdd.json": (json.dumps([{"name": "a.png", "labels": [{"poly2d": []}]}]), "Scalabel or BDD"),
     "hasty.json": (json.dumps({"project_name": "x", "images": []}), "Hasty"),
     "annotations.xml": ("<annotations/>", "XML"),
     "labels/a.txt": ("0 0.1 0.1 0.5 0.1 0.1 0.5\n", "YOLO"),
@@ -667,6 +677,15 @@ def coco_of(**changes):
 def test_coco_that_is_malformed_says_what_it_has(tmp_path, changes, fault):
     scan(tmp_path / "a.png")
     assert fault in refusal(save(tmp_path / "coco.json", coco_of(**changes)))
+
+
+def test_coco_images_of_one_id_are_named_as_such(tmp_path):
+    for name in ("a", "b"):
+        scan(tmp_path / f"{name}.png")
+    content = coco([picture(1, "a.png"), picture(1, "b.png")], [drawn(1, [[2, 2, 20, 2, 20, 20]])])
+    text = refusal(save(tmp_path / "coco.json", content))
+    assert "images a.png and b.png have the same id; number them" in text
+    assert "no such file" not in text
 
 
 def test_labelme_mask_without_its_picture_says_so(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import product
 from pathlib import Path
@@ -205,6 +206,12 @@ def test_documents_are_no_images_and_hidden_files_are_hidden(tmp_path):
     assert load(tmp_path).unread == ()
 
 
+def test_a_database_is_named_as_unread(tmp_path):
+    make_folder_pairs(tmp_path, "a")
+    (tmp_path / "patients.db").write_bytes(b"SQLite format 3\0")
+    assert load(tmp_path).unread == (tmp_path / "patients.db",)
+
+
 def test_a_mask_folder_that_is_not_taken_is_named(tmp_path):
     make_folder_pairs(tmp_path, "a")
     write(tmp_path / "gt" / "a.png", mask_of(1))
@@ -278,6 +285,34 @@ def test_other_words_than_mask_beside_images(tmp_path, word, number):
     data = load(tmp_path)
     assert (keys(data), bare(data), data.layout) == (["a", "b"], ["c"], "x beside x_mask")
     assert all(map(paired, data.cases))
+
+
+def test_parts_of_masks_are_united_after_the_plural_too(tmp_path):
+    write(tmp_path / "a.png", image_of(mask_of(1) | mask_of(9)))
+    write(tmp_path / "a_masks.png", mask_of(1))
+    write(tmp_path / "a_masks_2.png", mask_of(9))
+    (case,) = load(tmp_path).cases
+    assert paired(case)
+
+
+@pytest.mark.parametrize("ending", ["masks", "cp_masks"])
+@pytest.mark.parametrize("folder", ["", "masks"])
+def test_masks_of_cellpose(tmp_path, ending, folder):
+    images = tmp_path / "images" if folder else tmp_path
+    for index, stem in enumerate(["a", "b_masks"]):
+        write(images / f"{stem}.tif", image_of(mask_of(index)))
+        numbers = mask_of(index).astype(np.uint16)
+        numbers[:, 4:] *= 300
+        write(tmp_path / folder / f"{stem}_{ending}.png", numbers)
+    data = load(tmp_path, mask_threshold=0)
+    assert keys(data) == ["a", "b_masks"] and all(map(paired, data.cases))
+
+
+def test_masks_and_mask_beside_an_image_are_refused(tmp_path):
+    write_pair(tmp_path / "a.png", tmp_path / "a_mask.png", 1)
+    write(tmp_path / "a_masks.png", mask_of(1))
+    with pytest.raises(ValueError, match="masks of several kinds, x_mask, x_masks; keep one"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("word", ["seg", "gt", "Label", "annotation", "ground_truth", "mask"])
@@ -419,7 +454,7 @@ def test_two_versions_and_a_copy_of_a_part_are_refused(tmp_path, names):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["img", "frames", "Original", "img_dir"])
+@pytest.mark.parametrize("name", ["img", "frames", "Original", "img_dir", "data", "Images_final"])
 def test_other_names_of_the_image_folder(tmp_path, name):
     for index, stem in enumerate("ab"):
         write_pair(tmp_path / name / f"{stem}.png", tmp_path / "masks" / f"{stem}.png", index)
@@ -431,7 +466,7 @@ def test_other_names_of_the_image_folder(tmp_path, name):
     "name",
     [
         *("ground_truth", "GroundTruth", "Ground Truth", "gt", "seg", "SegmentationClass"),
-        *("annotations", "ann_dir"),
+        *("annotations", "ann_dir", "masks_v2", "Labels.final", "masks_machine"),
     ],
 )
 def test_other_names_of_the_mask_folder(tmp_path, name):
@@ -439,6 +474,12 @@ def test_other_names_of_the_mask_folder(tmp_path, name):
         write_pair(tmp_path / "images" / f"{stem}.png", tmp_path / name / f"{stem}.png", index)
     data = load(tmp_path)
     assert keys(data) == ["a", "b"] and all(map(paired, data.cases))
+
+
+def test_two_folders_of_such_names_are_refused(tmp_path):
+    place(tmp_path, "images/a.png masks_v1/a.png", "b.png masks_v2/a.png")
+    with pytest.raises(ValueError, match="no known layout"):
+        load(tmp_path)
 
 
 def test_masks_that_label_studio_numbers_by_task_are_refused_with_the_reason(tmp_path):
@@ -541,6 +582,9 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
         (("P1", "P1-2021-03-05"), ("P2_2021-03-05", "P3")),
         (("sub-01_ses-01", "sub-01_ses-02"), ("sub-02_ses-01",)),
         (("7 pre", "7 post"), ("8 pre",)),
+        (("Patient 1", "Patient 1 (2)"), ("Patient 2 (2)",)),
+        (("P002-baseline", "P002-fu1", "P002_12months"), ("P003-fu1", "P004_12")),
+        (("P1", "P1_rescan", "P1 - Copy"), ("P2_new",)),
         (("left_P1", "right_P1"), ("left_P2", "R_P3")),
         (("Patient 1", "patient_1"), ("patient-2",)),
     ],
@@ -611,6 +655,18 @@ def test_folders_whose_names_are_those_of_no_patients(tmp_path, names, layout):
     assert sorted({case.label for case in data.cases}) == classes
 
 
+@pytest.mark.parametrize("name", ["img", "all", "frames"])
+def test_the_one_folder_that_keras_wants_is_no_patient(tmp_path, name):
+    make_folder_pairs(tmp_path / "x", "a", "b")
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / "x" / kind).rename(tmp_path / kind / name)
+    (tmp_path / "x").rmdir()
+    data = load(tmp_path)
+    assert data.layout == "folders that are no patients: images/ and masks/"
+    assert all(case.group == case.key for case in data.cases)
+
+
 def groups(data: DataSet) -> dict[str, str]:
     return {case.key: case.group for case in data.cases}
 
@@ -656,6 +712,15 @@ def test_patients_in_folders_of_visits_are_the_groups(tmp_path, stem):
     assert groups(data) == {case.key: case.key.split("/")[1] for case in data.cases}
 
 
+@pytest.mark.parametrize("years", [("2019", "2020"), ("20190131", "2020-02-01")])
+def test_patients_in_folders_of_years_are_the_groups(tmp_path, years):
+    for index, (year, patient) in enumerate(product(years, ("P1", "P2"))):
+        make_side_by_side(tmp_path / year / patient, f"x{index}", first=index)
+    data = load(tmp_path)
+    assert groups(data) == {case.key: case.key.split("/")[1] for case in data.cases}
+    assert data.layout.startswith("one folder per visit or side: one folder per patient")
+
+
 def test_classes_in_folders_of_visits_are_no_groups(tmp_path):
     for index, (visit, name) in enumerate(product(("visit1", "visit2"), ("benign", "cyst"))):
         make_side_by_side(tmp_path / visit / name, "0", "1", first=2 * index)
@@ -680,6 +745,32 @@ def test_visits_in_folders_of_patients_are_of_the_patient(tmp_path):
         make_side_by_side(tmp_path / patient / visit, "000", "001", first=2 * index)
     data = load(tmp_path)
     assert groups(data) == {case.key: case.key[:2] for case in data.cases}
+
+
+@pytest.mark.parametrize(
+    "outer",
+    [("P1", "P2"), ("siteA", "siteB"), ("train", "val"), ("benign", "cyst"), ("day1", "day2")],
+)
+@pytest.mark.parametrize("inner", [("day1", "day2"), ("P7", "P8"), ("benign", "cyst")])
+def test_two_levels_below_images_mean_what_folders_of_folders_mean(tmp_path, outer, inner):
+    for index, (name, below) in enumerate(product(outer, inner)):
+        for stem in ("0", "1") if below != "P8" else ("0", "2"):
+            make_side_by_side(tmp_path / "a" / name / below, stem, first=2 * index + int(stem))
+            paths = (tmp_path / "b" / kind / name / below for kind in ("images", "masks"))
+            write_pair(*(path / f"{stem}.png" for path in paths), 2 * index + int(stem))
+    wanted, data = load(tmp_path / "a"), load(tmp_path / "b")
+    assert all(map(paired, data.cases)) and data.layout[:14] == wanted.layout[:14]
+    assert groups(data) == groups(wanted) and data.official == wanted.official
+    assert [case.label for case in data.cases] == [case.label for case in wanted.cases]
+
+
+def test_parts_below_other_folders_and_deeper_folders_of_images_are_refused(tmp_path):
+    place(tmp_path / "a", *(f"images/1/{x}/x.png masks/1/{x}/x.png" for x in ("test", "train")))
+    with pytest.raises(ValueError, match="1/test/x: parts or folds are in other folders; put"):
+        load(tmp_path / "a")
+    place(tmp_path / "b", "images/1/2/3/x.png masks/1/2/3/x.png")
+    with pytest.raises(ValueError, match="images/1/2/3: images are read from only two levels"):
+        load(tmp_path / "b")
 
 
 @pytest.mark.parametrize("names", [("P1", "P2", "data"), ("GE1", "P7"), ("left", "P7")])
@@ -821,6 +912,104 @@ def test_check_names_a_table_of_patients_wherever_it_is(tmp_path, name):
     assert problem.message == f"{tmp_path / name}: its column patient"
 
 
+@pytest.mark.parametrize(
+    ("name", "encoding", "between"),
+    [("a.csv", "latin-1", ";"), ("a.csv", "cp1252", ","), ("a.txt", "utf-16", "\t")],
+)
+def test_check_names_a_table_of_patients_in_any_encoding(tmp_path, name, encoding, between):
+    make_folder_pairs(tmp_path, "a", "b", "c")
+    rows = [("Datei", "Größe", "Patient"), ("a", "1", "Ä"), ("b", "1", "Ä"), ("c", "2", "Ö")]
+    text = "\r\n".join(between.join(row) for row in rows)
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    (problem,) = problems(tmp_path, "unused-patients")
+    assert problem.message == f"{tmp_path / name}: its column patient"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("Export, of 2024", "", "file,patient", "a,1", "b,1", "c,2"),
+        ("file|patient", "a|1", "b|1", "c|2"),
+        ("file\tpatient\tnotes", "a\t1\tlarge, round, dark", "b\t1\tlarge, round, dark"),
+        ('file,"patient",notes', 'a,1,"two', 'lines"', "b,1,"),
+    ],
+)
+def test_check_names_a_table_of_patients_below_a_title_or_with_other_marks(tmp_path, lines):
+    make_folder_pairs(tmp_path, "a", "b", "c")
+    (tmp_path / "meta.txt").write_text("\n".join(lines))
+    (problem,) = problems(tmp_path, "unused-patients")
+    assert problem.message == f"{tmp_path / 'meta.txt'}: its column patient"
+
+
+@pytest.mark.parametrize(("name", "is_named"), [("patients.yaml", True), ("config.yml", False)])
+def test_check_names_other_files_that_are_called_after_patients(tmp_path, name, is_named):
+    make_folder_pairs(tmp_path, "a", "b")
+    (tmp_path / name).write_text("P1: [a, b]")
+    named = [problem.message for problem in problems(tmp_path, "unused-patients")]
+    assert named == ([f"{tmp_path / name}: by its name"] if is_named else [])
+
+
+def test_check_names_a_table_of_patients_that_would_be_refused_as_a_manifest(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    path = write_rows(tmp_path / "meta.csv", "file,date,date,patient", "a,1,2,P1,x", "b,1,2,P1")
+    (problem,) = problems(tmp_path, "unused-patients")
+    assert problem.message == f"{path}: its column patient"
+
+
+def test_a_manifest_as_excel_writes_unicode_text(tmp_path):
+    make_folder_pairs(tmp_path, "ä", "b")
+    rows = ("image\tmask\tgroup", "images/ä.png\tmasks/ä.png\tÖ", "images/b.png\tmasks/b.png\tÖ")
+    (tmp_path / "manifest.tsv").write_text("\n".join(rows), encoding="utf-16")
+    data = load(tmp_path)
+    assert [case.group for case in data.cases] == ["Ö", "Ö"] and all(map(paired, data.cases))
+
+
+BY_IMAGE, OF_PATIENTS = "gives the patient or group of each image", "of each patient or group"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind", "said"),
+    [
+        ("patients.json", {"a": 1, "b": 1, "c": 2}, "unused-patients", BY_IMAGE),
+        ("x.json", {"a.png": "P1", "b.png": "P1", "c.png": "P2"}, "unused-patients", BY_IMAGE),
+        ("x.json", {"P1": ["a.png", "b.png"], "P2": ["c.png"]}, "unused-patients", OF_PATIENTS),
+        ("x.json", [{"Patient_ID": 1}, {"Patient_ID": 1}], "unused-patients", "entries patient_id"),
+        ("x.json", {"a": {"pid": 1}, "b": {"pid": 1}}, "unused-patients", "entries pid"),
+        ("x.json", {"a": "train", "b": "train", "c": "test"}, "unused-list", "the part of each"),
+        ("x.json", {"fold1": ["a", "b"], "fold2": ["c"]}, "unused-list", "images of each part"),
+        ("x-fold0.json", {"train": [0, 1], "val": [2]}, "unused-list", "images of each part"),
+        ("x.json", {"train": [0.5, 0.4], "val": [0.6]}, None, ""),
+        ("x.json", {"a": "benign", "b": "benign", "c": "malignant"}, None, ""),
+        ("x.json", {"a": "BIRADS 3", "b": "BIRADS 3", "c": "BIRADS 4"}, None, ""),
+        ("x.json", {"a": 50, "b": 50, "c": 60}, None, ""),
+        ("x.json", {"m1.png": "a.png", "m2.png": "a.png", "c.png": "b1.png"}, None, ""),
+        ("x.json", {"a1.png": ["a.png", "b.png"], "b1.png": ["c.png"]}, None, ""),
+        ("x.json", {"benign": ["a", "b"], "malignant": ["c"]}, None, ""),
+        ("x.json", {"model": "P1", "rate": ["1"]}, None, ""),
+    ],
+)
+def test_check_names_json_that_says_what_belongs_together(tmp_path, name, content, kind, said):
+    make_folder_pairs(tmp_path, "a", "b", "c")
+    (tmp_path / name).write_text(json.dumps(content))
+    found = [p for what in ("unused-list", "unused-patients") for p in problems(tmp_path, what)]
+    assert [p.kind for p in found] == ([kind] if kind else [])
+    assert all(str(tmp_path / name) in p.message and said in p.message for p in found)
+
+
+def test_check_names_patients_in_a_coco_file_and_in_lines_of_json(tmp_path):
+    images = [{"id": n, "file_name": f"{n}.png", "patient_id": "P1"} for n in (1, 2)]
+    for one in images:
+        write(tmp_path / one["file_name"], image_of(mask_of(one["id"])))
+    outline = [[2, 2, 9, 2, 9, 9]]
+    drawn = [{"id": n, "image_id": n, "segmentation": outline} for n in (1, 2)]
+    (tmp_path / "x.json").write_text(json.dumps({"images": images, "annotations": drawn}))
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, images)))
+    messages = [problem.message for problem in problems(tmp_path, "unused-patients")]
+    assert messages == [
+        f"{tmp_path / name}: its entries patient_id" for name in ("x.json", "x.jsonl")
+    ]
+
+
 def test_check_names_a_spreadsheet(tmp_path):
     make_folder_pairs(tmp_path, "a", "b", "c")
     path = tmp_path / "patients.xlsx"
@@ -847,6 +1036,16 @@ def test_check_names_a_list_of_some_images(tmp_path, name, text, is_named):
     assert [problem.message for problem in problems(tmp_path, "unused-list")] == (
         [str(tmp_path / name)] if is_named else []
     )
+
+
+def test_check_names_a_list_of_some_patients(tmp_path):
+    for index in range(3):
+        make_side_by_side(tmp_path / f"p{index}", "a", "b", first=2 * index)
+    path = tmp_path / "files" / "subGroup1_testing.txt"
+    path.parent.mkdir()
+    path.write_text("p1\n")
+    (tmp_path / "patients.txt").write_text("p0\np1\np2\n")
+    assert [problem.message for problem in problems(tmp_path, "unused-list")] == [str(path)]
 
 
 def test_check_names_a_table_of_patients_that_is_not_used(tmp_path):
@@ -1291,7 +1490,7 @@ ROWS = {
         test_versions_that_roboflow_made_of_an_image_stay_together
     ),
     "lists of parts (`ImageSets/`, `splits_final.json`, `train_list.txt`), a text that lists some "
-    "of the images, a column `fold` or `set` of a manifest": (
+    "of the images or groups, a column `fold` or `set` of a manifest": (
         test_check_names_a_list_of_parts_that_is_not_used
     ),
     "a mask file of several images, or equal masks of three images or more": (
@@ -1315,6 +1514,11 @@ ROWS = {
     ),
     "MVTec: `ground_truth/KIND/x_mask.png` of `test/KIND/x.png`": test_mvtec,
     "other image folders": test_other_names_of_the_image_folder,
+    "`images/P1/day1/x.png`": test_two_levels_below_images_mean_what_folders_of_folders_mean,
+    "JSON that says so: a patient or part for each image, images for each of them, or records "
+    'such as `{"file": "x.png", "patient_id": "P1"}`, also in COCO; YAML and the like that is '
+    "called after patients": test_check_names_json_that_says_what_belongs_together,
+    "manifests and tables of groups": test_a_manifest_as_excel_writes_unicode_text,
     "tables with a column of patients or groups, of lesions or studies that recur, or of parts, "
     "other than manifests": (test_check_names_a_table_of_patients_that_is_not_used),
     "nnU-Net": test_nnunet,

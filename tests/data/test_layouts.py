@@ -560,8 +560,8 @@ def test_every_faulty_mask_of_one_image_is_listed(tmp_path):
 
 def test_folders_too_deep_are_refused_rather_than_overlooked(tmp_path):
     make_folder_pairs(tmp_path, "a")
-    write(tmp_path / "images" / "p1" / "visit2" / "b.png", image_of(mask_of(1)))
-    assert "images/p1/visit2" in complaint(lambda: load(tmp_path))
+    write(tmp_path / "images" / "p1" / "visit2" / "left" / "b.png", image_of(mask_of(1)))
+    assert "images/p1/visit2/left" in complaint(lambda: load(tmp_path))
 
 
 def test_patient_folder_in_no_known_layout_is_refused_rather_than_overlooked(tmp_path):
@@ -1015,7 +1015,7 @@ def test_coco_faults_are_listed(tmp_path):
         ([[1, 2, 3, 4]], "at least three points"),
         ([[1, 2, 3, 4, 5]], "annotation 0"),
         ({"counts": [1, 2], "size": [1, 3]}, "run lengths are of 3×1 pixels, its image of 32×24"),
-        ({"counts": [1, 2], "size": list(SHAPE)}, "the run lengths cover 3 pixels"),
+        ({"counts": [1, 2], "size": list(SHAPE)}, "the run lengths cover 3 of 768 pixels; export"),
         ({"size": [1, 3]}, "annotation 0"),
     ],
 )

@@ -332,6 +332,22 @@ def test_two_colors_get_the_same_answer_as_two_values(folder):
     assert in_colors.endswith("say which are the object: --objects NAME=#ff0000")
 
 
+def test_the_example_of_an_object_is_not_what_covers_most(folder):
+    """Where the cup of an eye is black and all around the disc is white, as in REFUGE."""
+    made = folder(Image.fromarray(np.where(OTHER, 0, np.where(OBJECT, 128, 255)).astype(np.uint8)))
+    assert refusal(made).endswith("say which are the object: --objects NAME=128")
+
+
+@pytest.mark.parametrize("count", [2, 7, 40])
+def test_numbered_objects_are_refused_with_the_way_to_take_all(folder, count):
+    """A threshold at half of the numbers, right for a smoothed mask, would lose half of them."""
+    made = folder(
+        Image.fromarray(((OBJECT.cumsum() % count + 1).reshape(SHAPE) * OBJECT).astype(np.uint8))
+    )
+    assert refusal(made).endswith("or if all are, as where each has its number, --mask-threshold 0")
+    np.testing.assert_array_equal(mask_in(made, mask_threshold=0), OBJECT)
+
+
 # --- the threshold ------------------------------------------------------------------------------
 
 BLURRED = {
@@ -592,6 +608,12 @@ def test_voc_void_is_no_object_and_classes_are_chosen(tmp_path):
 def test_voc_of_older_labelme_has_its_images_beside_arrays(tmp_path):
     made = voc(tmp_path, indexed(VOC_COLORS, OBJECT), "SegmentationClassPNG")
     np.save(tmp_path / "SegmentationClass" / "a.npy", OBJECT)
+    np.testing.assert_array_equal(mask_in(made), OBJECT)
+
+
+def test_voc_of_older_labelme_without_its_arrays(tmp_path):
+    made = voc(tmp_path, indexed(VOC_COLORS, OBJECT), "SegmentationClassPNG")
+    (tmp_path / "SegmentationClass").rmdir()
     np.testing.assert_array_equal(mask_in(made), OBJECT)
 
 

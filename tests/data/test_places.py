@@ -349,6 +349,21 @@ def test_a_case_of_volumes_loads_by_position(tmp_path):
         assert sample.spacing == pytest.approx((0.5, 0.4))
 
 
+def test_a_mask_whose_slices_lie_across_those_of_its_image_is_laid_on_it(tmp_path):
+    """A sagittal volume, the mask of which was saved again in the order of the patient's axes."""
+    across = np.array([[0, 0, 1.2, -3], [-1, 0, 0, 5], [0, -1, 0, 9], [0, 0, 0, 1]])
+    nifti(tmp_path / "images" / "a.nii.gz", PIXELS, across)
+    drawn = nibabel.load(nifti(tmp_path / "mask.nii.gz", MASKS, across))
+    (tmp_path / "masks").mkdir()
+    nibabel.save(nibabel.as_closest_canonical(drawn), tmp_path / "masks" / "a.nii.gz")
+    cases = load(tmp_path).cases
+    assert count_frames(tmp_path / "masks" / "a.nii.gz") > len(cases) == 3
+    for number, case in enumerate(cases):
+        sample = case.load()
+        np.testing.assert_array_equal(sample.image, read_image(case.image, frame=number)[0])
+        np.testing.assert_array_equal(sample.mask, read(drawn.get_filename(), case.image, number))
+
+
 def test_slices_in_files_of_their_own_share_the_mask_of_the_volume(tmp_path):
     """As a converter leaves a series, with one mask for all of it; there is a slice too many."""
     masks, place = flipped((1, 2))

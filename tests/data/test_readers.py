@@ -430,6 +430,7 @@ def test_mask_of_large_unsigned_numbers(save):
             {"volumetric": True, "tile": (1, 16, 16), "photometric": "minisblack"},
             "a volume of 3 slices",
         ),
+        (GRAY, {"extratags": [(33629, 5, 2, (1, 1, 1, 1), True)]}, "a stack of MetaMorph"),
     ],
 )
 def test_channels_and_slices_that_would_be_dropped_are_named(tmp_path, content, options, words):

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 from collections.abc import Collection, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
+from itertools import zip_longest
+from pathlib import Path, PurePosixPath
+from typing import Any
 
+from kerasunet.data.annotations import ENCODINGS
 from kerasunet.data.cases import DataSet, UnannotatedCase, file_stem
 from kerasunet.data.checking.report import Problem, first_names
 from kerasunet.data.groups import columns_of_patients
 from kerasunet.data.layouts.contents import SHEETS, files_below, image_stem
-from kerasunet.data.layouts.folders import PARTS
+from kerasunet.data.layouts.folders import PARTS, PATIENT, kind_of_name
 from kerasunet.data.layouts.manifests import MANIFESTS, PATIENT_COLUMN
-from kerasunet.data.layouts.tables import listed_names, read_rows
+from kerasunet.data.layouts.tables import listed_names, text_of
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words
-from kerasunet.files import suffix_of
+from kerasunet.files import read_json, suffix_of
 
 _THREADS = 4
 _OF_PART = rf"{'|'.join(PARTS)}|split|k?fold|cv|dataset_?\d|data_?list"
 _OF_LIST = rf"({_OF_PART}|list|file|image|name|id|patient|case|data|set|final|bool)s?"
 _OF_PARTS = re.compile(rf"(?=.*({_OF_PART}))[\d_ .-]*({_OF_LIST}[\d_ .-]*)+\.(txt|csv|json|ya?ml)")
-_TABLES = (".csv", ".tsv", ".txt")
+_TABLES, _JSON = (".csv", ".tsv", ".txt"), (".json", ".jsonl")
+_OTHERS = (".yaml", ".yml", ".toml", ".ini")
+_READ_FROM = (*_TABLES, *_JSON, *SHEETS, *_OTHERS)
+_DELIMITERS, _FIRST_LINES = ",;\t|", 10
+_OF_PATIENTS = re.compile("patient|subject|participant|person|group|(^|[^a-z])(pid|mrn)")
+_PARTS_OR_FOLDS = re.compile(rf"({_OF_PART})s?([ _-]?\d+)?", re.IGNORECASE)
 _COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage", "exclude"}
 _PARTS_ANYWHERE = {"split", "fold", "partition", "exclude"}
+_NAMED = {"group", *_COLUMNS_OF_PARTS, *_PARTS_ANYWHERE}
 
 
 def unreadable_files(folder: Path) -> Iterator[Problem]:
@@ -86,35 +97,153 @@ def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
         return
     used = {getattr(getattr(case, "annotation", None), "path", None) for case in data.cases}
     used |= {getattr(case, "annotation_file", None) for case in data.cases}
-    lists = partial(_lists_parts, names={file_stem(case.key) for case in data.cases})
-    for path in sorted({*files_below(folder, lists)} - used):
+    used.discard(None)
+    names = {file_stem(case.key) for case in data.cases}
+    groups = {case.group for case in data.cases}
+    lists = {*files_below(folder, partial(_lists_parts, named=(names, groups)))} - used
+    for path in sorted(lists):
         yield Problem("unused-list", str(path), (str(path),))
-    tables = files_below(folder, lambda path: path.suffix.lower() in (*_TABLES, *SHEETS))
-    for path in sorted({folder, *tables}):
-        if path.suffix.lower() in _TABLES and path.is_file():
+    tables = {folder, *files_below(folder, lambda path: path.suffix.lower() in _READ_FROM)}
+    for path in sorted(filter(Path.is_file, tables)):
+        kind = path.suffix.lower()
+        if kind in _TABLES:
             yield from _unused_columns(path, data, path == folder or path.name.lower() in MANIFESTS)
-        elif path.suffix.lower() in SHEETS:
+        elif kind in SHEETS:
             yield Problem("unused-list", f"{path}: a spreadsheet, which is not read", (str(path),))
+        elif kind in _OTHERS:
+            if _OF_PATIENTS.search(path.stem.lower()) and _lacks_patients(data):
+                yield Problem("unused-patients", f"{path}: by its name", (str(path),))
+        elif path not in used or len(used) < len(data.cases):  # Not one file of each image.
+            yield from _unused_entries(path, data, names, is_known=path in lists)
 
 
 def _unused_columns(path: Path, data: DataSet, is_manifest: bool) -> Iterator[Problem]:
     """Yield columns of a table that name parts, or patients where nothing else does."""
-    try:
-        rows = [row for _, row in read_rows(path)] or [{}]
-    except (OSError, ValueError):  # A table of something else.
-        return
+    rows = _rows(path) or [{}]
     parts = _COLUMNS_OF_PARTS if is_manifest else _PARTS_ANYWHERE
     if not (is_manifest and "split" in rows[0]):
         for column in sorted(parts & {*rows[0]}):
             yield Problem("unused-list", f"{path}: its column {column}", (str(path),))
-    if "patient" not in groups_in_words(data.cases) and not (is_manifest and "group" in rows[0]):
+    if _lacks_patients(data) and not (is_manifest and "group" in rows[0]):
         for column in columns_of_patients(rows, PATIENT_COLUMN):
             yield Problem("unused-patients", f"{path}: its column {column}", (str(path),))
 
 
-def _lists_parts(path: Path, names: Set[str]) -> bool:
-    """Return whether a file divides images into parts or folds, or names some of the images."""
+def _lacks_patients(data: DataSet) -> bool:
+    return "patient" not in groups_in_words(data.cases)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table in any encoding, whatever else would be refused in it.
+
+    Its header is the first line with a column that matters, below a title perhaps, or else the
+    first line.
+    """
+    try:
+        lines = [line for line in text_of(path, guessed=True).splitlines() if line.strip()]
+        tables = [[*csv.reader(lines, delimiter=mark)] for mark in _DELIMITERS]
+    except (OSError, ValueError, csv.Error):  # A table of something else.
+        return []
+    tables.sort(key=lambda table: -len(table[0]) if table else 0)
+    starts = ((table, n) for table in tables for n in range(min(len(table), _FIRST_LINES)))
+    found = (start for start in starts if any(map(_matters, _columns(*start))))
+    table, first = next(found, (tables[0], 0))
+    columns = _columns(table, first)
+    below = (row[: len(columns)] for row in table[first + 1 :])
+    return [dict(zip_longest(columns, row, fillvalue="")) for row in below if any(row)]
+
+
+def _columns(table: Sequence[Sequence[str]], line: int) -> list[str]:
+    return [cell.strip().lower() for cell in table[line]] if table else []
+
+
+def _matters(column: str) -> bool:
+    return column in _NAMED or PATIENT_COLUMN.fullmatch(column) is not None
+
+
+def _unused_entries(
+    path: Path, data: DataSet, names: Set[str], *, is_known: bool
+) -> Iterator[Problem]:
+    """Yield what JSON says of parts, and of patients where nothing else does."""
+    content = _content(path)
+    kind, meaning = _meaning(path, content, names)
+    if kind == "unused-list" and not is_known:
+        yield Problem(kind, f"{path}: {meaning}", (str(path),))
+    if not _lacks_patients(data):
+        return
+    if kind == "unused-patients":
+        yield Problem(kind, f"{path}: {meaning}", (str(path),))
+    found = {
+        name for rows in _records(content) for name in columns_of_patients(rows, PATIENT_COLUMN)
+    }
+    for name in sorted(found):
+        yield Problem("unused-patients", f"{path}: its entries {name}", (str(path),))
+
+
+def _content(path: Path) -> Any:
+    """Return the content of JSON, or of JSON by lines; nothing if it is broken."""
+    try:
+        if path.suffix.lower() == ".jsonl":
+            return [json.loads(line) for line in text_of(path).splitlines() if line.strip()]
+        return read_json(path, ENCODINGS)
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _meaning(path: Path, content: Any, names: Set[str]) -> tuple[str, str]:
+    """Return what entries say of most images, and the kind of problem; empty if nothing."""
+    entries = content if isinstance(content, dict) else {}
+    by_image = {_stem(key): str(of) for key, of in entries.items() if _is_plain(of)}
+    lists = {key: of for key, of in entries.items() if isinstance(of, list) and of}
+    listed = {_stem(one) for of in lists.values() for one in of if isinstance(one, str)}
+    if len(by_image.keys() & names) * 2 > len(by_image):
+        values = {*by_image.values()}
+        recur = 1 < len(values) < len(by_image)
+        if all(map(_PARTS_OR_FOLDS.fullmatch, values)):
+            return "unused-list", "gives the part of each image"
+        if _OF_PATIENTS.search(path.stem.lower()) or (
+            recur and all(map(_is_patient, entries.values()))
+        ):
+            return "unused-patients", "gives the patient or group of each image"
+    numbers = all(isinstance(one, int) for of in lists.values() for one in of)
+    are_parts = len(lists) > 1 and all(map(_PARTS_OR_FOLDS.fullmatch, lists))
+    if are_parts and (numbers or listed & names):
+        return "unused-list", "lists the images of each part"
+    named_so = _OF_PATIENTS.search(path.stem.lower()) or all(map(_is_patient, lists))
+    if named_so and len(listed & names) * 2 > len(listed):
+        return "unused-patients", "lists the images of each patient or group"
+    return "", ""
+
+
+def _is_patient(name: Any) -> bool:
+    """Return whether a name may be a patient's: with a number, and not of an image or a class."""
+    is_numbered = isinstance(name, str) and any(map(str.isdigit, name)) and not image_stem(name)
+    return is_numbered and kind_of_name(name.lower()) == PATIENT
+
+
+def _stem(name: str) -> str:
+    file = PurePosixPath(name.replace("\\", "/")).name
+    return image_stem(file) or file
+
+
+def _records(content: Any) -> Iterator[list[dict[str, str]]]:
+    """Yield lists of records in JSON, by lower names; of COCO's, only the images."""
+    parts = content if isinstance(content, dict) else {"": content}
+    parts = {"": parts["images"]} if "images" in parts else parts
+    for part in (*parts.values(), [*parts.values()]):
+        records = [one for one in part if isinstance(one, dict)] if isinstance(part, list) else []
+        if len(records) > 1:
+            plain = ([(key, of) for key, of in one.items() if _is_plain(of)] for one in records)
+            yield [{key.lower(): str(of) for key, of in entries} for entries in plain]
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | int | float)
+
+
+def _lists_parts(path: Path, named: Sequence[Set[str]]) -> bool:
+    """Return whether a file divides images into parts or folds, or names some images or groups."""
     name = path.name.lower()
     listed = listed_names(path) if re.search(rf"\.txt$|({_OF_PART}).*\.csv$", name) else set()
-    some = bool(listed & names) and len(listed - names) <= 1 and not names <= listed
-    return some or _OF_PARTS.fullmatch(name) is not None
+    some = (listed & all_ and len(listed - all_) <= 1 and not all_ <= listed for all_ in named)
+    return any(some) or _OF_PARTS.fullmatch(name) is not None

@@ -104,8 +104,10 @@ def _cases(path: Path, content: Mapping[str, Any]) -> list[AnnotatedCase]:
     drawn: dict[str, list[Mapping]] = {image: [] for image in found}
     called = [(str(image["file_name"]), found[_id(image["id"])]) for image in images]
     problems = [f"{path}: {problem}" for problem in misplaced(called)]
-    if len(found) < len(images):
-        problems.append(f"{path}: several images have the same id")
+    last = {_id(image["id"]): image["file_name"] for image in images}
+    pairs = ((image["file_name"], last[_id(image["id"])]) for image in images)
+    if alike := [f"{one} and {other}" for one, other in pairs if one != other]:
+        problems = [f"{path}: images {alike[0]} have the same id; number them and theirs anew"]
     names, repeated = _names(content.get("categories") or ())
     problems += [f"{path}: {fault}" for fault in repeated]
     for annotation in content["annotations"]:
@@ -305,7 +307,8 @@ def _check(piece: Any, size: tuple[int, int] | None) -> None:
     height, width = piece.get("size") or size or (0, 0)
     if size and (height, width) != size:
         raise ValueError(
-            f"its run lengths are of {width}×{height} pixels, its image of {size[1]}×{size[0]}"
+            f"its run lengths are of {width}×{height} pixels, its image of {size[1]}×{size[0]}; "
+            "export it again, or delete it"
         )
     run_length_mask(_counts(piece), (height, width) if height else (1, sum(_counts(piece))))
 
@@ -392,4 +395,6 @@ def _points(piece: Sequence[float]) -> list[tuple[float, float]]:
 
 def _counts(piece: Mapping[str, Any]) -> Sequence[int]:
     counts = piece["counts"]
+    if isinstance(counts, str) and counts[:2] in ("b'", 'b"'):  # `str` of bytes, by mistake.
+        counts = counts[2:-1].replace("\\\\", "\\")
     return decode_run_lengths(counts) if isinstance(counts, str) else counts

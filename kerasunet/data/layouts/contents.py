@@ -28,7 +28,7 @@ _OTHERS = (*_TABLES, ".mat", ".npy")
 _DOCUMENTS = (
     *_TABLES, ".tgz", ".tar", ".rar", ".7z", ".html", ".htm", ".pdf", ".doc", ".docx", ".xls",
     ".xlsx", ".ods", ".odt", ".yaml", ".yml", ".toml", ".ini", ".log", ".py", ".ipynb", ".m", ".r",
-    ".sh", ".bib", ".rst", ".bak", ".db", ".lnk", ".url", ".sha256", ".md5", ".cff",
+    ".sh", ".bib", ".rst", ".bak", "thumbs.db", ".lnk", ".url", ".sha256", ".md5", ".cff",
 )  # fmt: skip
 ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".rar", ".7z", ".bz2", ".xz")
 _DOCUMENT_NAMES = ("dicomdir", "readme", "license", "licence", "makefile", "changelog", "version")
@@ -39,10 +39,10 @@ _OUTLINES_IN_TABLE = re.compile(
     rb"|\A[^\0]*(polygon|brush)labels",
     re.IGNORECASE,
 )
-_END_BYTES = 4096
+_HEAD_BYTES = _END_BYTES = 4096
 _OUTLINES = {
     ".json": re.compile(
-        rb'"(shapes|annotations|segmentation|regions|_via_\w+|geometry|geometryType)"'
+        rb'"(shapes|annotations|segmentation|regions|_via_\w+|geometry|geometryType|poly2d)"'
     ),
     ".xml": re.compile(rb"<(polygon|polyline|mask)\b"),
     ".txt": YOLO,
@@ -81,19 +81,18 @@ def image_files(folder: Path) -> Files:
     return found
 
 
-def nested_image_files(folder: Path) -> Files:
-    """Return the image files of a folder and its subfolders, those keyed `subfolder/stem`.
+def nested_image_files(folder: Path, depth: int = 2) -> Files:
+    """Return the image files of a folder and of two levels below it, keyed `subfolder/stem`.
 
     Raises:
-        ValueError: There are subfolders of subfolders, which would be overlooked.
+        ValueError: There are deeper subfolders, which would be overlooked.
     """
     found = image_files(folder)
     for inner in subfolders(folder):
-        deeper = subfolders(inner)
-        if deeper:
-            raise ValueError(f"{deeper[0]}: images are read from only one level of subfolders")
-        name = unicodedata.normalize("NFC", inner.name)
-        found |= {f"{name}/{stem}": paths for stem, paths in image_files(inner).items()}
+        if not depth:
+            raise ValueError(f"{inner}: images are read from only two levels of subfolders")
+        name, below = unicodedata.normalize("NFC", inner.name), nested_image_files(inner, depth - 1)
+        found |= {f"{name}/{stem}": paths for stem, paths in below.items()}
     return found
 
 
@@ -178,6 +177,13 @@ def subfolder(folder: Path, *names: str) -> Path | None:
             break
         found = inner
     return found[0] if found else None
+
+
+def version_of(folder: Path, *names: str) -> Path | None:
+    """Return the one subfolder whose name begins with one of these, such as `masks_v2/`."""
+    begin = tuple(f"{name}{mark}" for name in names for mark in "_- .")
+    found = [path for path in subfolders(folder) if path.name.lower().startswith(begin)]
+    return found[0] if len(found) == 1 else None
 
 
 def mask_folder(folder: Path, *names: str) -> Path | None:
@@ -346,13 +352,16 @@ def _is_tasks(content: Any) -> bool:
     return any(_has(one, name) for one in tasks for name in ("annotations", "data", "image"))
 
 
+def _is_labels(content: Any) -> bool:
+    return isinstance(content, list) and any(_has(one, "name", "labels") for one in content)
+
+
 def _is_geojson(content: Any) -> bool:
     features = content if isinstance(content, list) else [content]
     kinds = {one["type"] for one in features if _has(one, "type") and isinstance(one["type"], str)}
     return bool(kinds) and kinds <= {"FeatureCollection", "Feature"}
 
 
-_HEAD_BYTES = 4096
 _FOREIGN: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (_is_via, "a project of the VGG Image Annotator, which is not read; export it as COCO"),
     (
@@ -379,6 +388,7 @@ _FOREIGN: tuple[tuple[Callable[[Any], bool], str], ...] = (
         lambda content: _has(content, "info", "objects"),
         "annotations of ISAT, which are not read; export as COCO or as masks",
     ),
+    (_is_labels, "labels of Scalabel or BDD, which are not read; export as COCO or as masks"),
     (
         lambda content: _has(content, "project_name", "images"),
         "a project of Hasty, which is not read; export as COCO or as masks",

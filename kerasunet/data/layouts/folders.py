@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
+from kerasunet.data import layouts
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
-from kerasunet.data.layouts import (
-    EVERY_IMAGE_FOLDER,
-    EVERY_MASK_FOLDER,
-    IMAGE_FOLDERS,
-    MASK_FOLDERS,
-    OTHER_MASK_FOLDERS,
-)
-from kerasunet.data.layouts.contents import (
-    Files,
-    image_files,
-    image_stem,
-    mask_folder,
-    nested_image_files,
-    shows_view,
-    subfolder,
-    subfolders,
-)
+from kerasunet.data.layouts import contents
+from kerasunet.data.layouts.contents import Files, image_files, subfolder, subfolders
 from kerasunet.data.layouts.pairing import by_image, images_beside_masks, pair_annotated
 from kerasunet.data.layouts.tables import misspelled
-from kerasunet.data.readers import count_frames, has_place
+from kerasunet.data.readers import count_frames, has_place, locate
 from kerasunet.files import raise_all, report_all
 
 PARTS = {
@@ -36,10 +24,9 @@ PARTS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _OF_PART = re.compile(rf"(?i)(?:.+[ _-])?({'|'.join(PARTS)})([ _-]?(set|data|dataset|split))?")
-PATIENTS = "one folder per patient"
+PATIENTS, OTHER_FOLDERS = "one folder per patient", "folders that are no patients"
 _LIKE_VISITS = f"{PATIENTS}, though named like visits, sides or years"
 FOLDS, VISITS = "one folder per fold", "one folder per visit or side"
-OTHER_FOLDERS = "folders that are no patients"
 _FOLD = re.compile(r"(?:fold|split|cv)[ _-]?(\d+)", re.IGNORECASE)
 _CLASS_NAMES = re.compile(
     "(benign|malignant|normal|abnormal|healthy|sick|diseased|control|positive|negative|male|female|"
@@ -59,17 +46,17 @@ _VISIT_OR_SIDE = re.compile(
 _BATCH_OR_SITE = re.compile(
     "(batch|data|dataset|set|part|site|cent(er|re)|hospital|clinic|scanner|device|"
     "images|folder|internal|external|ge|philips|siemens|samsung|mindray|canon|toshiba|esaote|"
-    rf"fujifilm|hitachi){_ONE_OF_SEVERAL}"
+    rf"fujifilm|hitachi){_ONE_OF_SEVERAL}|imgs?|image|frames|scans|all|input"
 )
 _SAME_IMAGES = re.compile(
     "(raw|processed|preprocessed|original|augmented|aug|annotator|reader|rater|observer|expert)"
     + _ONE_OF_SEVERAL
 )
-_PART, _CLASS, _OF_FOLD, _PATIENT = "part", "class", "fold", "patient"
+_PART, _CLASS, _OF_FOLD, PATIENT = "part", "class", "fold", "patient"
 _VISIT, _BATCH = "visit or side", "batch or site"
 _SEVERAL = {
     **{_PART: "parts", _CLASS: "classes", _OF_FOLD: "folds", _VISIT: "visits or sides"},
-    **{_BATCH: "batches or sites", _PATIENT: "patients"},
+    **{_BATCH: "batches or sites", PATIENT: "patients"},
 }
 Official = Mapping[str, Mapping[str, int | str]]
 _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")  # labelme once put arrays there.
@@ -85,32 +72,42 @@ def images_and_masks(folder: Path) -> Sequence[Case] | None:
     Both folders may have subfolders of equal names. Or the folder of masks alone has some, one for
     each class. Images without a mask are unannotated.
     """
-    masks = mask_folder(folder, *MASK_FOLDERS) or mask_folder(folder, *OTHER_MASK_FOLDERS)
-    return _two_folders(subfolder(folder, *IMAGE_FOLDERS), masks)
+    masks = contents.mask_folder(folder, *layouts.MASK_FOLDERS) or contents.mask_folder(
+        folder, *layouts.OTHER_MASK_FOLDERS
+    )
+    return _two_folders(subfolder(folder, *layouts.IMAGE_FOLDERS), masks)
 
 
 def images_and_masks_of_other_names(folder: Path) -> Sequence[Case] | None:
-    """Read `img/`, `frames/` … with `masks/`, or `images/` with `seg/`, `binary_masks/` …
+    """Read `img/`, `images_2/`, `data/` … with `masks/`, or `images/` with `seg/`, `masks_2/` …
 
     Such names are common for other things, too, so this is for folders in no other layout; and an
     image folder that has an `images/` of its own is a data set, not a part of one.
     """
-    images = subfolder(folder, *IMAGE_FOLDERS) or subfolder(folder, *EVERY_IMAGE_FOLDER)
-    if images is not None and subfolder(images, *IMAGE_FOLDERS):
+    names = (layouts.IMAGE_FOLDERS, layouts.EVERY_IMAGE_FOLDER)
+    images = next(filter(None, (subfolder(folder, *some) for some in names)), None)
+    images = images or contents.version_of(folder, *names[0]) or subfolder(folder, "data")
+    if images is not None and subfolder(images, *layouts.IMAGE_FOLDERS):
         return None
-    masks = mask_folder(folder, *MASK_FOLDERS) or mask_folder(folder, *OTHER_MASK_FOLDERS)
-    return _two_folders(images, masks or mask_folder(folder, *EVERY_MASK_FOLDER))
+    masks = contents.mask_folder(folder, *layouts.MASK_FOLDERS) or contents.mask_folder(
+        folder, *layouts.OTHER_MASK_FOLDERS
+    )
+    masks = masks or contents.mask_folder(folder, *layouts.EVERY_MASK_FOLDER)
+    return _two_folders(images, masks or contents.version_of(folder, *layouts.MASK_FOLDERS))
 
 
 def _two_folders(image_folder: Path | None, mask_folder: Path | None) -> Sequence[Case] | None:
     if image_folder is None or mask_folder is None:
         return None
-    images, masks = nested_image_files(image_folder), nested_image_files(mask_folder)
+    images, masks = (
+        contents.nested_image_files(image_folder),
+        contents.nested_image_files(mask_folder),
+    )
     if not masks:
         return None
     if not any("/" in key for key in images) and all("/" in key for key in masks):
         masks = _of_all_classes(masks, images)
-    return pair_annotated(images, by_image(masks, images))
+    return _inner_first(pair_annotated(images, by_image(masks, images)))
 
 
 def _of_all_classes(masks: Files, images: Files) -> Files:
@@ -129,11 +126,11 @@ def images_alone(folder: Path) -> Sequence[Case]:
     """
     if _OF_PART.fullmatch(folder.name) and not subfolders(folder):
         return pair_annotated(image_files(folder), {})
-    image_folder = subfolder(folder, *IMAGE_FOLDERS)
-    beside = [p for p in subfolders(folder) if p != image_folder and not shows_view(p)]
+    image_folder = subfolder(folder, *layouts.IMAGE_FOLDERS)
+    beside = [p for p in subfolders(folder) if p != image_folder and not contents.shows_view(p)]
     if image_folder is None or any(image_files(path) for path in (folder, *beside)):
         return []
-    return pair_annotated(nested_image_files(image_folder), {})
+    return _inner_first(pair_annotated(contents.nested_image_files(image_folder), {}))
 
 
 def masks_beside_images(folder: Path) -> Sequence[Case] | None:
@@ -151,15 +148,12 @@ def pascal_voc(folder: Path) -> Sequence[Case] | None:
     The format shares its images with other tasks, so that most have no mask: these are unannotated.
     The void outline between object and background belongs to neither.
     """
-    if not all((folder / name).is_dir() for name in ("JPEGImages", _CLASS_FOLDERS[-1])):
+    folders = [path for name in _CLASS_FOLDERS if (path := folder / name).is_dir()]
+    if not folders or not (folder / "JPEGImages").is_dir():
         return None
-    masks = next(filter(None, (_files_of(folder / name) for name in _CLASS_FOLDERS)), {})
+    masks = next(filter(None, map(image_files, folders)), {})
     images = image_files(folder / "JPEGImages")
     return pair_annotated(images, masks, MaskCoding(void=True))
-
-
-def _files_of(folder: Path) -> Files:
-    return image_files(folder) if folder.is_dir() else {}
 
 
 def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
@@ -195,13 +189,28 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         return list(cases), FOLDS, {"folders": _numbered(annotated)}
     if kind == _BATCH or (kind == _VISIT and len(names) == 1):
         return list(cases), OTHER_FOLDERS, {}
-    if kind == _VISIT and _names_recur(annotated):
-        report_all([*misspelled(map(_name_within, cases))], "")
-        return [_changed(case, group=_name_within(case)) for case in cases], VISITS, {}
-    report_all([*misspelled(map(folder_of, cases))], "")
-    patients = [_changed(case, group=folder_of(case)) for case in cases]
     are_years = len(names) <= _MOST_YEARS and all(map(_YEAR.fullmatch, names))
+    grouped = all(case.group != case.key for case in annotated if folder_of(case))
+    if (grouped and (are_years or kind == _VISIT)) or (kind == _VISIT and _names_recur(annotated)):
+        report_all([*misspelled(map(_name_within, cases))], "")
+        return [replace(case, group=_name_within(case)) for case in cases], VISITS, {}
+    report_all([*misspelled(map(folder_of, cases))], "")
+    patients = [replace(case, group=folder_of(case) or case.group) for case in cases]
     return patients, _LIKE_VISITS if kind == _VISIT or are_years else PATIENTS, {}
+
+
+def _inner_first(cases: Sequence[Case]) -> Sequence[Case]:
+    """Interpret the lower of two levels of subfolders, such as `day1/` of `P1/day1/x`."""
+    deep = [case for case in cases if case.key.count("/") > 1]
+    tops, keys = zip(*(case.key.split("/", 1) for case in deep), strict=True) if deep else ((), ())
+    if len({key.partition("/")[0] for key in keys}) < 2:
+        return cases
+    inside = [replace(case, key=key, group=key) for case, key in zip(deep, keys, strict=True)]
+    inner, _, official = interpret(inside)
+    if official:
+        raise ValueError(f"{deep[0].key}: parts or folds are in other folders; put them on top")
+    moved = [case for top, case in zip(tops, inner, strict=True) for case in under(top, [case])]
+    return [*(case for case in cases if case.key.count("/") < 2), *moved]
 
 
 def _common_kind(names: Sequence[str]) -> str:
@@ -216,12 +225,12 @@ def _common_kind(names: Sequence[str]) -> str:
         )
     by_kind: dict[str, list[str]] = {}
     for name in names:
-        by_kind.setdefault(_kind(name), []).append(name)
+        by_kind.setdefault(kind_of_name(name), []).append(name)
     if len(by_kind) == 1:
         return next(iter(by_kind))
     unclear = [*by_kind.get(_VISIT, ()), *by_kind.get(_BATCH, ())]
-    if len(unclear) == 1 and by_kind.keys() <= {_VISIT, _BATCH, _PATIENT}:
-        return _PATIENT
+    if len(unclear) == 1 and by_kind.keys() <= {_VISIT, _BATCH, PATIENT}:
+        return PATIENT
     looks = ", ".join(_look(by_kind[kind], kind) for kind in _SEVERAL if kind in by_kind)
     raise ValueError(
         f"folders {', '.join(names)}: {looks}, and these cannot be told apart; use one kind, or a "
@@ -236,7 +245,7 @@ def _look(names: Sequence[str], kind: str) -> str:
     return f"{', '.join(names[:_MOST_NAMED])}{more} look like {_SEVERAL[kind]}"
 
 
-def _kind(name: str) -> str:
+def kind_of_name(name: str) -> str:
     """Return what a folder looks like, by its name in lower case."""
     if _OF_PART.fullmatch(name):
         return _PART
@@ -248,32 +257,28 @@ def _kind(name: str) -> str:
         return _OF_FOLD
     if _VISIT_OR_SIDE.fullmatch(name):
         return _VISIT
-    return _BATCH if _BATCH_OR_SITE.fullmatch(name) else _PATIENT
+    return _BATCH if _BATCH_OR_SITE.fullmatch(name) else PATIENT
 
 
 def _labeled(cases: Sequence[Case]) -> list[Case]:
     """Label the cases by their folders, but those without a mask only if theirs is a class."""
     folders = [folder_of(case).lower() for case in cases]
     return [
-        replace(case, label=folder) if folder and _kind(folder) == _CLASS else case
+        replace(case, label=folder) if folder and kind_of_name(folder) == _CLASS else case
         for case, folder in zip(cases, folders, strict=True)
     ]
 
 
 def _numbered(cases: Sequence[Case]) -> dict[str, int]:
     """Return the fold of each case in a folder, from 0 on."""
-    found = {case.key: _FOLD.fullmatch(folder_of(case)) for case in cases}
-    numbers = {key: int(match[1]) for key, match in found.items() if match}
+    numbers = {c.key: int(found[1]) for c in cases if (found := _FOLD.fullmatch(folder_of(c)))}
     order = sorted({*numbers.values()})
     return {key: order.index(number) for key, number in numbers.items()}
 
 
 def _names_recur(cases: Sequence[Case]) -> bool:
-    """Return whether folders share names, or all of their cases have groups already."""
-    inside = [case for case in cases if folder_of(case)]
-    if all(case.group != case.key for case in inside):
-        return True
-    pairs = {(_name_within(case), folder_of(case)) for case in inside}
+    """Return whether folders share names."""
+    pairs = {(_name_within(case), folder_of(case)) for case in cases if folder_of(case)}
     return len({name for name, _ in pairs}) < len(pairs)
 
 
@@ -299,16 +304,12 @@ def under(name: str, cases: Iterable[Case]) -> list[Case]:
 
 def _is_named_after_file(case: Case) -> bool:
     folder, _, name = case.key.partition("/")
-    return case.group == case.key or (case.group == name and _kind(folder.lower()) == _VISIT)
+    return case.group == case.key or (case.group == name and kind_of_name(folder.lower()) == _VISIT)
 
 
 def folder_of(case: Case) -> str:
     """Return the subfolder that a case is in; empty if it is in none."""
     return case.key.rpartition("/")[0].partition("/")[0]
-
-
-def _changed(case: Case, **changes: str) -> Case:
-    return replace(case, **changes) if folder_of(case) else case
 
 
 def frames_apart(data: DataSet) -> DataSet:
@@ -327,14 +328,9 @@ def frames_apart(data: DataSet) -> DataSet:
     files = [case for case in data.cases if isinstance(case, FileCase)]
     known = {case.key: _count(case.image) for case in files}
     counts = {key: count or 1 for key, count in known.items()}
-    raise_all(
-        [
-            f"{case.image}: states that it has {counts[case.key]:,} frames, more than the limit "
-            f"of {_MOST_FRAMES:,}; export the frames that were outlined"
-            for case in files
-            if counts[case.key] > _MOST_FRAMES
-        ]
-    )
+    words = f"frames, more than the limit of {_MOST_FRAMES:,}; export the frames that were outlined"
+    many = [case for case in files if counts[case.key] > _MOST_FRAMES]
+    raise_all([f"{case.image}: states that it has {counts[case.key]:,} {words}" for case in many])
     faults = {case.key: list(_unequal(case, counts[case.key])) for case in files if known[case.key]}
     problems = [problem for found in faults.values() for problem in found]
     report_all(problems, f"{len(problems)} masks do not have the frames of their image:")
@@ -347,7 +343,10 @@ def frames_apart(data: DataSet) -> DataSet:
     return replace(
         data,
         cases=tuple(frame for case in data.cases for frame in frames[case.key]),
-        official={name: _each(division, frames) for name, division in data.official.items()},
+        official={
+            name: {frame.key: part for key, part in division.items() for frame in frames[key]}
+            for name, division in data.official.items()
+        },
     )
 
 
@@ -364,8 +363,8 @@ def _versions_together(cases: Sequence[Case]) -> Iterator[Case]:
 
 
 def _count(path: Path) -> int | None:
-    """Count the frames of a file; `None` if it is unreadable, which is said when it is read."""
-    if image_stem(path.name) and not path.name.lower().endswith(_MAY_HOLD_MANY):
+    """Count the frames of a file; `None` if it is unreadable, as is said when it is read."""
+    if contents.image_stem(path.name) and not path.name.lower().endswith(_MAY_HOLD_MANY):
         return 1
     try:
         return count_frames(path)
@@ -376,25 +375,23 @@ def _count(path: Path) -> int | None:
 def _unequal(case: FileCase, wanted: int) -> Iterator[str]:
     for path in case.masks:
         found = _count(path)
-        if found not in (wanted, None) and not _is_slice_of(case.image, path, wanted):
+        if found and found != wanted and not _are_placed((case.image, wanted), (path, found)):
             yield (
                 f"{path}: its number of frames is {found}, that of {case.image.name} is {wanted}; "
                 "export a mask of every frame, or only the frame that was outlined"
             )
 
 
-def _is_slice_of(image: Path, mask: Path, frames: int) -> bool:
-    """Return whether an image of one frame finds its slice in the mask's volume by its place."""
-    try:
-        return frames == 1 and has_place(image) and has_place(mask)
-    except (OSError, ValueError):  # Reported when it is read.
-        return False
+def _are_placed(image: tuple[Path, int], mask: tuple[Path, int]) -> bool:
+    """Return whether a mask finds an image of one frame, or of as many pixels, by its place."""
+    with suppress(OSError, ValueError):  # Reported when it is read.
+        sizes = [
+            count * prod(locate(path).shape) for path, count in (image, mask) if has_place(path)
+        ]
+        return len(sizes) == 2 and (image[1] == 1 or sizes[0] == sizes[1])
+    return False
 
 
 def _frames(case: Case, count: int) -> list[Case]:
     numbered = (replace(case, key=f"{case.key}-frame{n:04d}", frame=n) for n in range(count))
     return [case] if count == 1 else [*numbered]
-
-
-def _each(division: Mapping[str, int | str], frames: Mapping[str, Sequence[Case]]):
-    return {frame.key: part for key, part in division.items() for frame in frames[key]}

@@ -19,13 +19,14 @@ from kerasunet.data.cases import Case, FileCase, MaskCoding, UnannotatedCase
 from kerasunet.data.layouts.contents import Files, image_files, image_stem, own_files, subfolders
 from kerasunet.files import raise_all, report_all
 
-_OME = ".ome"
+_OME, _LOCAL_FILE = ".ome", "?d="  # In Label Studio's addresses of local files, before the path.
 # "x_mask", "x_mask_1", "x_mask2", "x_mask_left", but not "face_masks_7", which is an image.
 _REST = r"(?P<rest>\d*|\(\d+\)|[_ -].*)"
 _BESIDE = re.compile(rf"(?P<key>.+)_mask{_REST}", re.IGNORECASE)
 OTHER_WORDS = "seg|segmentation|gt|ground_?truth|annotation|label"
 _BESIDE_OTHERWISE = re.compile(
-    rf"(?P<key>.+)(?P<word>_(?:{OTHER_WORDS})|-(?:mask|{OTHER_WORDS})){_REST}", re.IGNORECASE
+    rf"(?P<key>.+)(?<!_cp)(?P<word>_((cp_)?masks|{OTHER_WORDS})|-(mask|{OTHER_WORDS})){_REST}",
+    re.IGNORECASE,
 )
 _IN_MASK_FOLDER = re.compile(
     rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS}){_REST}", re.IGNORECASE
@@ -43,9 +44,7 @@ _OF_COPY = re.compile(
     r"([t_ -]?([01]\d|2[0-3])[:.-]?[0-5]\d([:.-]?[0-5]\d)?)?\)?(?!\d)",
     re.IGNORECASE,
 )
-_DEPTH = 3
-_LEAST_ALIKE, _SMALL = 0.3, 64
-_LOCAL_FILE = "?d="  # Precedes the path in Label Studio's addresses of local files.
+_DEPTH, _LEAST_ALIKE, _SMALL = 3, 0.3, 64
 _BY_TASK = " (Label Studio numbers tasks, not images; its JSON says which is which)"
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
 # Beside a name without it, the number is that of a copy; macOS calls a copy of `x_mask` `x_mask 2`.
@@ -115,7 +114,8 @@ def by_image(masks: Files, images: Files) -> Files:
     for stem, paths in masks.items():
         names = {stem: ("", ""), stem.removesuffix(_OME): ("", "")}
         if match := _IN_MASK_FOLDER.fullmatch(stem):
-            names[match["key"]] = (match["word"].lower().rstrip("s"), match["rest"].lower())
+            ending = (match["word"].lower().rstrip("s"), match["rest"].lower())
+            names |= {match["key"]: ending, match["key"].removesuffix("_cp"): ending}
         name = next((name for name in names if name in images or name in full_names), stem)
         key = name if name in images else full_names.get(name, stem)
         sorted_masks.setdefault(key, []).extend(paths)

@@ -21,8 +21,7 @@ from kerasunet.data.layouts.contents import image_stem
 from kerasunet.files import raise_all, read_json, write_text
 
 _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
-_MOST_COLUMNS = 1000
-_LONGEST_HEADER = 1 << 16
+_MOST_COLUMNS, _LONGEST_HEADER = 1000, 1 << 16
 _CLASS_AT_END = re.compile(
     rf"[_-](?:masks?|annotations|labels|{pairing.OTHER_WORDS})"
     r"[_ -](?:[\W\d_]*\d\]?(?:[_ -]|(?=[^\W\d_]{3})))?(?!of[_ -]?\d)"
@@ -46,9 +45,10 @@ KNOWN_CLASSES: dict[str, Classes] = {
 def listed_names(path: Path) -> set[str]:
     """Return what the lines of a text begin with, without folders and the suffix of an image."""
     try:
-        cells = [re.split("[,;\t]", line)[0].strip(' "') for line in _text(path).splitlines()]
+        lines = text_of(path, guessed=True).splitlines()
     except (OSError, ValueError):  # No text.
         return set()
+    cells = [re.split("[,;\t]", line)[0].strip(' "') for line in lines]
     names = [PurePosixPath(cell.replace("\\", "/")).name for cell in cells if cell]
     return {image_stem(name) or name for name in names}
 
@@ -64,9 +64,9 @@ def read_rows(path: Path, delimiter: str = "") -> list[tuple[int, dict[str, str]
         Line number and cells of each row, the cells by the name of their column in lower case.
 
     Raises:
-        ValueError: The file is not UTF-8 text, columns share a name, or a row is too long.
+        ValueError: The file is no UTF-8 or UTF-16 text, columns share a name, or a row is too long.
     """
-    text = _text(path)
+    text = text_of(path)
     between = delimiter or _delimiter(path, text)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=between, restval="")
     try:
@@ -86,12 +86,17 @@ def _filled(cells: str | Sequence[str]) -> bool:
     return any(cell.strip() for cell in cells)
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path, *, guessed: bool = False) -> str:
+    """Return the text of a table; guessed if it has another encoding and is only looked at."""
     if path.stat().st_size > _MOST_BYTES:
         raise ValueError(f"{path}: larger than {_MOST_BYTES >> 20} MB, so it is not such a table")
+    content = path.read_bytes()
+    is_wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return content.decode("utf-16" if is_wide else "utf-8-sig")
     except UnicodeDecodeError as error:
+        if guessed:
+            return content.decode("cp1252", errors="replace")
         raise ValueError(
             f"{path}: not UTF-8 text ({error.reason}); save it as CSV UTF-8"
         ) from error

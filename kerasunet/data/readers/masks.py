@@ -14,13 +14,11 @@ import numpy as np
 from kerasunet.data.readers.source import Unusable, check_finite, without_equal_channels
 
 _OPAQUE, _TRANSPARENT = 255, "transparent"
-_VOID_NUMBER, _VOID_COLOR = 255, "#e0e0c0"
-_MOST_LISTED = 5
+_VOID_NUMBER, _VOID_COLOR, _BINARY = 255, "#e0e0c0", {1, 255}
 _LEAST_LOSSY = 32
 """Gray levels below which lossy compression changes numbers of labels instead of their edges."""
-_BINARY = {1, 255}
 _WHOLE, _LARGEST = 1e-4, 2**53
-_FEW, _MOST_SMOOTHED, _MOST_LABELS = 4, 16, 100
+_FEW, _MOST_LISTED, _MOST_SMOOTHED, _MOST_LABELS = 4, 5, 16, 100
 _CUT_OUT = "a picture with transparent parts, no mask; paint the object white and all else black"
 _OTHER_HUE, _SHARE_OF_HUES = 0.5, 0.02
 
@@ -257,14 +255,16 @@ def _ambiguity(mask: MaskValues, others: list[int], count: int) -> str:
     found = f"not a binary mask, it has {count:,} different {_what(mask)}"
     level = 127 if mask.palette is not None else min(127, mask.values.max() // 2)
     cut = f"cut it at a gray level: --mask-threshold {level:.0f}"
-    if mask.lossy or count > _MOST_SMOOTHED:
+    is_numbered = not mask.lossy and mask.palette is None and others == [*range(1, count)]
+    if mask.lossy or (count > _MOST_SMOOTHED and not is_numbered):
         without = "as after smoothing or JPEG compression; export without (0 and one other value)"
-        return f"{found}, {without}, or {cut}"
+        of_objects = "" if mask.lossy else "; if they number objects, --mask-threshold 0 takes all"
+        return f"{found}, {without}, or {cut}{of_objects}"
     example = _name(mask, _likeliest(mask, others, count), mask.colors()).split()[0]
+    choose = f"say which are the object: --objects NAME={example}"
     smoothed = f", or if it was smoothed, {cut}" if count > _FEW else ""
-    return (
-        f"{found} ({_listing(mask)}); say which are the object: --objects NAME={example}{smoothed}"
-    )
+    more = ", or if all are, as where each has its number, --mask-threshold 0"
+    return f"{found} ({_listing(mask)}); {choose}{more if is_numbered else smoothed}"
 
 
 def _what(mask: MaskValues) -> str:
@@ -274,7 +274,7 @@ def _what(mask: MaskValues) -> str:
 def _likeliest(mask: MaskValues, others: list[int], count: int) -> int:
     """Return the likeliest value of an object: a frequent one, but not a colored background."""
     amounts = {value: int(np.count_nonzero(mask.values == value)) for value in others}
-    pick = min if len(others) == count else max
+    pick = min if len(others) == count or max(amounts.values()) * 2 > mask.values.size else max
     return pick(others, key=amounts.__getitem__)
 
 

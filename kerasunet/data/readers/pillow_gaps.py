@@ -27,10 +27,9 @@ _IMAGEJ_UNIT = re.compile(r"\AImageJ=.*?^unit=(mm|cm|micron)$", re.MULTILINE | r
 _IMAGEJ_STACK = re.compile(r"\AImageJ=.*?^images=(\d+)$", re.MULTILINE | re.DOTALL)
 _CHANNELS = re.compile(r'(?ms)\AImageJ=.*?^channels=(\d+)$|<Pixels\b[^>]*\bSizeC="(\d+)"')
 _CUT_STACK = re.compile(r'\A\{.*"shape": \[(\d+), .*"truncated": true')
-_BIG, _DEPTH = b"+", 32997  # BigTIFF's version; the number of slices in one directory.
+_BIG, _DEPTH, _PLANES = b"+", 32997, 33629  # BigTIFF's version; slices in one directory, two ways.
 _MOST_CHANNELS, _MOST_SHOWN = 4, 7  # ImageJ shows seven together; more are slices.
-_NEW_SUBFILE_TYPE, _REDUCED, _MOST_PAGES = 254, 1, 16
-_YCBCR = 6
+_NEW_SUBFILE_TYPE, _REDUCED, _MOST_PAGES, _YCBCR = 254, 1, 16, 6
 _UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
 _FAX = ("tiff_ccitt", "group3", "group4")
 _SAMPLE_KINDS = {1: "integers", 2: "signed integers", 3: "floats", 5: "complex integers"}
@@ -128,6 +127,8 @@ def check_stack(picture: TiffImageFile, source: Source) -> None:
     if (depth := picture.tag_v2.get(_DEPTH, 1)) > 1:
         raise Unusable(f"a volume of {depth:,} slices in one picture; save each slice as a page")
     description = str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, ""))
+    if _PLANES in picture.tag_v2 and isinstance(picture.tag_v2[_PLANES], tuple):
+        raise Unusable("a stack of MetaMorph, which lists only its first picture; save each alone")
     if cut := _CUT_STACK.match(description):
         raise Unusable(
             f"a stack of {cut[1]} pictures that lists only the first; save it without `truncate`"
