@@ -8,7 +8,10 @@ _SCRIPTS = Path(__file__).resolve().parent
 _others = [path for path in sys.path if path != str(_SCRIPTS)]
 sys.path[:] = [str(_SCRIPTS.parent), *_others, str(_SCRIPTS)]
 
-from kerasunet.cli import main  # noqa: E402
+try:
+    from kerasunet.cli import main
+except KeyboardInterrupt:  # As `kerasunet.__main__` does.
+    sys.exit(130)
 
 
 def run(verb: str) -> None:

@@ -43,6 +43,26 @@ def test_help_and_import_are_quick():
     assert takes_less_than(0.2, ["-c", "import kerasunet"])
 
 
+@pytest.mark.parametrize(
+    "started", ["runpy.run_module('kerasunet', run_name='__main__')", "import _clone"]
+)
+def test_ctrl_c_during_imports_ends_quietly(started):
+    code = (
+        "import os, runpy, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'kerasunet.cli': os.kill(os.getpid(), signal.SIGINT)\n"
+        f"sys.meta_path.insert(0, Interrupting())\n{started}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "scripts")))},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_help_brings_in_no_heavy_library():
     code = (
         "import sys\nfrom kerasunet.cli import main\n"
