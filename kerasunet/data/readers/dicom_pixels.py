@@ -113,8 +113,8 @@ def decoded(source: Source, header: Dataset) -> Pixels:
     if syntax in _NATIVE:
         if header.PhotometricInterpretation == "YBR_FULL_422" and header.PlanarConfiguration:
             raise Unusable(
-                "its header puts colors that pixels share (YBR_FULL_422) in planes, which cannot be; "
-                "export it again, or convert it to PNG"
+                "its header puts colors that pixels share (YBR_FULL_422) in planes, which is no "
+                "order of pixels; export it again, or convert it to PNG"
             )
         _check_length(header, length)
         if header.get("BitsAllocated") == 1:
