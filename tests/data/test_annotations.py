@@ -494,6 +494,7 @@ NOT_READ = {
     "hasty.json": (json.dumps({"project_name": "x", "images": []}), "Hasty"),
     "annotations.xml": ("<annotations/>", "XML"),
     "labels/a.txt": ("0 0.1 0.1 0.5 0.1 0.1 0.5\n", "YOLO"),
+    "labels/points.txt": ("12.50 10.00\n13.25 10.50\n12.75 11.50\n", "outlines or boxes in text"),
     "RoiSet.zip": ("PK", "ImageJ"),
     "train.csv": ("ImageId,EncodedPixels\na,1 5 7 8\n", "outlines in a table"),
     "via_export_csv.csv": ("filename,region_shape_attributes\na.png,{}\n", "outlines in a table"),
@@ -602,6 +603,9 @@ OUTLINES_OF_OTHERS = {
     "qupath.json": '{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": []}}',
     "annotations.xml": '<annotations><image><polygon label="x" points="1,1;2,2"/></image>',
     "a.txt": "0 0.1 0.1 0.5 0.1 0.5 0.5\n",
+    "a-icontour-manual.txt": "12.50 10.00 \n13.25 10.50 \n12.75 11.50 \n",
+    "a_boundary.txt": "12\t10\r\n13\t10\r\n12\t11\r\n",
+    "a_cup.txt": "1.25e+01,1.00e+01\n1.30e+01,1.05e+01\n1.27e+01,1.15e+01\n",
     "RoiSet.zip": "PK",
     "train.csv": "ImageId,EncodedPixels\na,1 5 7 8\n",
     "shapes.csv": "filename,file_size,region_count,region_shape_attributes\n",
@@ -614,7 +618,7 @@ def test_annotations_of_other_programs_beside_masks_are_named(tmp_path, name):
     scan(tmp_path / "masks" / "a.png")
     (tmp_path / "drawn").mkdir()
     (tmp_path / "drawn" / name).write_text(OUTLINES_OF_OTHERS[name])
-    (tmp_path / "drawn" / "notes.txt").write_text("10 images, 0.5 mm\n")
+    (tmp_path / "drawn" / "notes.txt").write_text("10 images, 0.5 mm\n2 8\n")
     assert load(tmp_path).unread == (tmp_path / "drawn" / name,)
 
 

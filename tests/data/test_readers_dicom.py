@@ -213,6 +213,25 @@ def test_rgb(save, planes):
     np.testing.assert_array_equal(read(save(ds)), RGB)
 
 
+@pytest.mark.parametrize("planes", [0, 1, 2])
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEG2000Lossless, RLELossless])
+def test_compressed_colors_lie_as_their_decoder_gives_them(save, syntax, planes):
+    """Whatever the header states: old writers keep the order of the pixels that they compressed."""
+    colors = smooth_colors()
+    ds = dataset(colors, "RGB")
+    if syntax == RLELossless:
+        ds.compress(RLELossless, encoding_plugin="pydicom")
+    else:
+        frame = io.BytesIO(jpeg(colors)) if syntax == JPEGBaseline8Bit else io.BytesIO()
+        if syntax == JPEG2000Lossless:
+            Image.fromarray(colors).save(frame, "JPEG2000", no_jp2=True, mct=1)
+        ds = compressed(ds, syntax, frame.getvalue())
+        ds.PhotometricInterpretation = "YBR_FULL" if syntax == JPEGBaseline8Bit else "YBR_RCT"
+        colors = np.asarray(Image.open(frame))
+    ds.PlanarConfiguration = planes
+    assert np.abs(read(save(ds)) - colors).max() <= 3
+
+
 def test_gray_in_color_is_gray(save):
     path = save(dataset(np.repeat(GRAY[..., None], 3, axis=2), "RGB"))
     np.testing.assert_array_equal(read(path), GRAY)
@@ -238,6 +257,11 @@ def test_uncompressed_ybr_full_422(save):
     image = read(save(ds))
     assert image.shape == (4, 12, 3)
     assert np.abs(image - np.float32([0, 255, 1])).max() <= 2
+    ds.PlanarConfiguration = 1
+    with pytest.raises(
+        ValueError, match=r"puts colors that pixels share \(YBR_FULL_422\) in planes"
+    ):
+        read_image(save(ds))
 
 
 @pytest.mark.parametrize("bits", [8, 16])

@@ -33,7 +33,9 @@ _DOCUMENTS = (
 ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".rar", ".7z", ".bz2", ".xz")
 _DOCUMENT_NAMES = ("dicomdir", "readme", "license", "licence", "makefile", "changelog", "version")
 _LONGEST_FIRST = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
-YOLO = re.compile(rb"\d+( \d*\.\d+){4,}\s")
+_OUTLINES_IN_TEXT = re.compile(
+    rb"\A(\d+( \d*\.\d+){4,}\s|([ \t]*[\d.eE+-]+[ ,;\t]+[\d.eE+-]+[ \t\r]*\n){3,})"
+)  # Of YOLO; a point in each line.
 _OUTLINES_IN_TABLE = re.compile(
     rb"\A[^\n]*(EncodedPixels|region_shape_attributes|\brle\b|polygon)"
     rb"|\A[^\0]*(polygon|brush)labels",
@@ -45,7 +47,7 @@ _OUTLINES = {
         rb'"(shapes|annotations|segmentation|regions|_via_\w+|geometry|geometryType|poly2d)"'
     ),
     ".xml": re.compile(rb"<(polygon|polyline|mask)\b"),
-    ".txt": YOLO,
+    ".txt": _OUTLINES_IN_TEXT,
     ".csv": _OUTLINES_IN_TABLE,
 }
 """What shows, near the beginning or the end of a file, that it holds outlines."""
@@ -280,8 +282,6 @@ def _has_outlines(path: Path) -> bool:
         return False
     with open(path, "rb") as file:
         ends = file.read(_END_BYTES)
-        if outlines is YOLO:
-            return outlines.match(ends) is not None
         file.seek(max(path.stat().st_size - _END_BYTES, 0))
         ends += file.read()
     return outlines.search(ends) is not None
@@ -315,8 +315,8 @@ def _foreign_file(path: Path) -> str:
     head = _head(path)
     if suffix == ".xml" and b"<annotation" in head:
         return "annotations in XML, which are not read; export as COCO or as masks"
-    if (suffix == ".txt" and YOLO.match(head)) or path.name.lower() == "data.yaml":
-        return "outlines or boxes of YOLO, which are not read; export as COCO or as masks"
+    if suffix == ".txt" and _OUTLINES_IN_TEXT.match(head) or path.name.lower() == "data.yaml":
+        return "outlines or boxes in text, as YOLO has, which are not read; export COCO or masks"
     if suffix == ".csv" and _OUTLINES_IN_TABLE.match(head):
         return "outlines in a table, such as run lengths, which are not read; export masks, or COCO"
     if suffix == ".roi" or path.name == "RoiSet.zip":

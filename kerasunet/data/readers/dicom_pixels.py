@@ -111,6 +111,11 @@ def decoded(source: Source, header: Dataset) -> Pixels:
     keyword, vr, length = _pixel_element(source, syntax)
     start = source.file.tell()
     if syntax in _NATIVE:
+        if header.PhotometricInterpretation == "YBR_FULL_422" and header.PlanarConfiguration:
+            raise Unusable(
+                "its header puts colors that pixels share (YBR_FULL_422) in planes, which is no "
+                "order of pixels; export it again, or convert it to PNG"
+            )
         _check_length(header, length)
         if header.get("BitsAllocated") == 1:
             return _bits(source, header, start)
@@ -130,6 +135,8 @@ def decoded(source: Source, header: Dataset) -> Pixels:
         header, transfer_syntax_uid=syntax, pixel_keyword=keyword, correct_unused_bits=False
     )
     options |= {"pixel_vr": vr} if vr else {}
+    if syntax not in _NATIVE:  # Decoders give colors pixel by pixel, or say what else they do.
+        options["planar_configuration"] = 0
     raw, _ = get_decoder(syntax).as_array(
         source.file, index=source.frame, decoding_plugin=_plugin(syntax), **options
     )
