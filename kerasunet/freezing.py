@@ -21,6 +21,8 @@ _BLOCK = re.compile(r"(enc\d+|bottleneck|dec\d+)_")
 _HEAD, _LAST_BLOCK, _OTHER = "head", "dec1", "other"
 _FACTORS: WeakKeyDictionary[keras.Model, dict[str, float]] = WeakKeyDictionary()
 """Factors of the learning rate other than 1, by the path of the variable."""
+_AVERAGE = "_update_model_variables_moving_average"
+"""What Keras calls between an update and the averages of `use_ema`, which become the weights."""
 
 
 @dataclass(frozen=True)
@@ -191,10 +193,21 @@ def scale_updates(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> 
 
     def apply(grads, trainable_variables=None):
         before = [keras.ops.copy(variable) for variable, _ in scaled]
-        done = update(grads, trainable_variables)
-        for (variable, factor), old in zip(scaled, before, strict=True):
-            variable.assign(old + factor * (variable - old))
-        return done
+
+        def scale():
+            for (variable, factor), old in zip(scaled, before, strict=True):
+                variable.assign(old + factor * (variable - old))
+
+        if not optimizer.use_ema:
+            done = update(grads, trainable_variables)
+            scale()
+            return done
+        average = getattr(optimizer, _AVERAGE)
+        vars(optimizer)[_AVERAGE] = lambda variables: (scale(), average(variables))
+        try:
+            return update(grads, trainable_variables)
+        finally:
+            del vars(optimizer)[_AVERAGE]
 
     optimizer.apply = apply
 

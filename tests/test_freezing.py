@@ -171,7 +171,14 @@ def test_statistics_follow_the_data_while_their_weights_stay(strategy, eagerly):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", [keras.optimizers.Adam(0.01), keras.optimizers.SGD(1.0)])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        keras.optimizers.Adam(0.01),
+        keras.optimizers.SGD(1.0),
+        keras.optimizers.SGD(1.0, use_ema=True, ema_overwrite_frequency=1),
+    ],
+)
 def test_a_rate_factor_scales_the_update_of_its_weights_alone(optimizer):
     """One step from the same weights: the moves differ by the factor, whatever the optimizer."""
     moves = {}
@@ -185,6 +192,7 @@ def test_a_rate_factor_scales_the_update_of_its_weights_alone(optimizer):
         images, masks = disc_images(4)
         before = values(model)
         model.train_on_batch(images[..., None], masks[..., None].astype("float32"))
+        model.optimizer.finalize_variable_values(model.trainable_variables)  # As at the end of fit.
         moves[strategy] = {p: v - before[p] for p, v in values(model).items()}
     expanding = {
         f"{ref.layer}/{ref.name}" for ref in parse("expanding").select(NetworkLayout.unet(1))

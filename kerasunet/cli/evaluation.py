@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from kerasunet import models
@@ -12,7 +13,8 @@ from kerasunet.backend import cheap_start, start_backend
 from kerasunet.cli import options as shared
 from kerasunet.files import is_marked, require_replaceable
 from kerasunet.metrics import DETECTION_IOU, bounds_in_words
-from kerasunet.schema import Option
+from kerasunet.runs.directory import RunDirectory
+from kerasunet.schema import Option, read_rows
 from kerasunet.training.settings import LARGEST_SIDE
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from kerasunet.data.decoding import DecodedCases
 
 
-_PANEL_TITLE = b"What the models find"
+_PANEL_TITLE, _ROUNDED = b"What the models find", 1e-4
 _THRESHOLD = Option(
     "probability of foreground (default: the model card's)", float, minimum=0, maximum=1
 )
@@ -297,3 +299,48 @@ def _heading(card: models.ModelCard, differing: list[str]) -> str:
     if not card.is_fine_tuned:
         return f"{card.init if 'layers' in card.settings else card.name}, not fine-tuned"
     return ", ".join([card.trained_layers, *(card.origin[part] for part in differing)])
+
+
+def held_out_rows(directory: Path, summary: dict) -> list[dict[str, str]]:
+    """Return the rows of a run's table of cases; none if the table is gone.
+
+    Raises:
+        ValueError: It is not the whole table.
+    """
+    path, after = RunDirectory(directory).cases, summary["after"]
+    if not path.is_file():
+        return []
+    columns = {"key": str, "group": str, "truth_area": float, "iou": float, "dice": float}
+    rows = read_rows(path, columns, remedy="leave the run out")
+    wanted = summary["split"]["test"] * max(len(after.get("objects") or ()), 1)
+    if len(rows) != wanted:
+        told = f"has {len(rows)} rows, but the run was measured on {wanted} cases and objects"
+        raise ValueError(f"{path}: {told}, so a part is missing; leave the run out")
+    if abs(mean(float(row["dice"]) for row in rows) - after["dice"]["mean"]) > _ROUNDED:
+        raise ValueError(f"{path}: has another mean Dice than summary.json; leave the run out")
+    return rows
+
+
+def require_same_test(
+    directories: list[Path], summaries: list[dict], tables: list[list[dict[str, str]]]
+) -> None:
+    """Refuse runs that were not measured on the same cases with the same masks.
+
+    Raises:
+        ValueError: Their data, split or, at one image size, areas of masks differ.
+    """
+    truths: dict[int, tuple[Path, list[tuple[str, str, float]]]] = {}
+    for directory, summary, rows in zip(directories, summaries, tables, strict=True):
+        differs, other = "", directories[0]
+        for what in ("data", "split"):
+            if summary[what]["digest"] != summaries[0][what]["digest"]:
+                differs = differs or what
+        truth = [(row["key"], row.get("object", ""), float(row["truth_area"])) for row in rows]
+        if truth and not differs:  # Masks are redrawn or exchanged without another name.
+            other, known = truths.setdefault(summary["settings"]["image_size"], (directory, truth))
+            differs = "" if truth == known else "area of the held-out masks"
+        if differs:
+            raise ValueError(
+                f"{directory}: has a different {differs} from {other}, so their numbers cannot be "
+                "compared"
+            )

@@ -8,17 +8,17 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 
 from kerasunet import models
 from kerasunet.backend import quiet_start, start_backend, without_collection
 from kerasunet.cli import options as shared
+from kerasunet.cli.evaluation import held_out_rows, require_same_test
 from kerasunet.inference.export_requests import FORMATS, check_request, sidecar_of
 from kerasunet.metrics import DETECTION_IOU, WITHOUT_SPACING, bounds_in_words, unit_in_words
 from kerasunet.models.model_card import asked_layers
 from kerasunet.runs.directory import RunDirectory
 from kerasunet.runs.predictions import each_once, labels_of
-from kerasunet.schema import TEXT, Option, read_record, read_rows, read_values
+from kerasunet.schema import TEXT, Option, read_record, read_values
 
 _HEADINGS = ("model", "trained layers", "Dice on held-out cases (95 % interval)", "Dice elsewhere")
 
@@ -36,16 +36,22 @@ def run_models(options: argparse.Namespace) -> int:
     if options.card:
         print(models.card(options.card).to_markdown())
         return 0
-    rows = [_row(models.card(name)) for name in models.list()]
+    rows = [_row(name) for name in models.list()]
     print("\n".join(_markdown(rows) if options.markdown else _columns(rows)))
     return 0
 
 
-def _row(card: models.ModelCard) -> tuple[str, ...]:
+def _row(name: str) -> tuple[str, ...]:
+    """Return what the list says of a model, by the name that loads it, as a copy has its own."""
+    try:
+        models.digest(name)
+    except ValueError:  # What another card says is not said of this file.
+        return name, "–", "without a card, or with that of another file", "–"
+    card = models.card(name)
     others = [_dice(one, card.may_have_seen(one)) for one in card.evaluations]
     elsewhere = "; ".join([*others, *map(_left_out, _unknown(card))])
     held_out = _dice(card.held_out, card.start_unknown)
-    return card.name, _trained(card), held_out, elsewhere or "–"
+    return name, _trained(card), held_out, elsewhere or "–"
 
 
 def _trained(card: models.ModelCard) -> str:
@@ -216,7 +222,7 @@ def run_demo(options: argparse.Namespace) -> int:
     return 0
 
 
-_SHOWN_OF_DIGEST, _USUAL_THRESHOLD, _ROUNDED = 8, 0.5, 1e-4
+_SHOWN_OF_DIGEST, _USUAL_THRESHOLD = 8, 0.5
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -240,8 +246,8 @@ def run_compare(options: argparse.Namespace) -> int:
         what, remedy = "the summary of a fine-tuning", "leave it out"
         read_record(files.summary, ("after",), what, remedy=remedy)
         summaries.append(files.read_summary(remedy))
-    _require_same_test(directories, summaries)
-    tables = [_held_out(*one) for one in zip(directories, summaries, strict=True)]
+    tables = [held_out_rows(*one) for one in zip(directories, summaries, strict=True)]
+    require_same_test(directories, summaries, tables)
     named = zip(_starts(directories, summaries), labels_of(directories), strict=True)
     each = zip(directories, summaries, named, tables, strict=True)
     runs = [
@@ -274,42 +280,12 @@ def _digest(record: Path) -> str:
     ]
 
 
-def _held_out(directory: Path, summary: dict) -> list[dict[str, str]]:
-    """Return the rows of a run's table of cases; none if the table is gone.
-
-    Raises:
-        ValueError: It is not the whole table.
-    """
-    path, after = RunDirectory(directory).cases, summary["after"]
-    if not path.is_file():
-        return []
-    columns = {"key": str, "group": str, "truth_area": float, "iou": float, "dice": float}
-    rows = read_rows(path, columns, remedy="leave the run out")
-    wanted = summary["split"]["test"] * max(len(after.get("objects") or ()), 1)
-    if len(rows) != wanted:
-        told = f"has {len(rows)} rows, but the run was measured on {wanted} cases and objects"
-        raise ValueError(f"{path}: {told}, so a part is missing; leave the run out")
-    if abs(mean(float(row["dice"]) for row in rows) - after["dice"]["mean"]) > _ROUNDED:
-        raise ValueError(f"{path}: has another mean Dice than summary.json; leave the run out")
-    return rows
-
-
 def _groups_in_words(rows: list[dict[str, str]]) -> str:
     """Return what the intervals of a run are over."""
     from kerasunet.data.splits import GroupedKey, groups_in_words
 
     keys = {GroupedKey(row["key"], row["group"]) for row in rows}
     return groups_in_words(keys) if keys else "groups of held-out images"
-
-
-def _require_same_test(directories: list[Path], summaries: list[dict]) -> None:
-    for directory, summary in zip(directories, summaries, strict=True):
-        for what in ("data", "split"):
-            if summary[what]["digest"] != summaries[0][what]["digest"]:
-                raise ValueError(
-                    f"{directory}: has a different {what} from {directories[0]}, so their "
-                    "numbers cannot be compared"
-                )
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,15 @@ def test_compare_ranks_runs_and_refuses_other_data(call_cli, tiny_model_file):
         record.write_text(record.read_text().replace('"threshold": 0.5', '"threshold": 0.3'))
     told = call_cli("compare", "none", "other/none").stdout
     assert told.count("| 32×32 |") == told.count("| 32×32, threshold 0.3 |") == 1
+    table = Path("other/none/cases.csv")
+    first, *rows = table.read_text().splitlines()
+    area = first.split(",").index("truth_area")
+    cells = rows[0].split(",")
+    cells[area] = str(int(cells[area]) + 9)  # As of a mask that was redrawn under its name.
+    table.write_text("\n".join([first, ",".join(cells), *rows[1:]]) + "\n")
+    refused = call_cli("compare", "none", "other/none")
+    assert refused.returncode == 2
+    assert "different area of the held-out masks from none, so" in refused.stderr
     refused = call_cli("compare", "none", "head")
     assert refused.returncode == 2
     assert "cannot be compared" in refused.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,23 @@ def test_the_card_says_what_the_start_is_for_and_what_it_has_seen(capsys):
     assert card.settings["augmentation"]["shadow"] > 0
     assert main(["models"]) == 0
     assert "lab    start: ultrasound" in capsys.readouterr().out
+
+
+def test_the_list_names_copies_by_their_names_and_shows_no_card_of_another_file(
+    start, tmp_path, monkeypatch, capsys
+):
+    folder = shutil.copytree(start, tmp_path / "copied")
+    for suffix in (".keras", ".json"):
+        shutil.copy(folder / f"lab{suffix}", folder / f"twin{suffix}")
+        shutil.copy(folder / f"lab{suffix}", folder / f"other{suffix}")
+    with open(folder / "other.keras", "ab") as file:
+        file.write(b"changed")
+    monkeypatch.setenv("KERASUNET_MODELS", str(folder))
+    assert main(["models"]) == 0
+    said = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+    assert said.keys() == {"lab", "twin", "other"}
+    assert "start: ultrasound" in said["twin"]
+    assert "or with that of another file" in said["other"] and "ultrasound" not in said["other"]
 
 
 @pytest.mark.filterwarnings("always:.* has seen ")
