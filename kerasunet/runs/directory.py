@@ -280,7 +280,7 @@ class RunDirectory:
         """Refuse an unfinished run that would replace or remove what it did not write."""
         last = () if self.summary.is_file() else self._files(_LAST)
         for path in itertools.filterfalse(files.noted(self.config), last):
-            raise ValueError(f"{path}: is not of this run, or was changed since; {MOVE}")
+            raise ValueError(f"{path}: is not part of this run, or has been changed since; {MOVE}")
 
     def _record(self, settings: Any) -> dict[str, Any]:
         """Return what `config.json` holds; refuse one that is not of a run with such settings."""

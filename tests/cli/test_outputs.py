@@ -328,7 +328,7 @@ def test_a_file_of_yours_in_a_run_that_was_killed_is_not_replaced(
         file = sorted(file.iterdir())[0]
     own = file.read_bytes() if file.exists() else None
     file.write_text(THESIS)
-    told = "is not of this run, or was changed since; move it away"
+    told = "is not part of this run, or has been changed since; move it away"
     refused(call, *words, saying=f"{file.name}: {told}")
     refused(call, *words, "--restart", saying=f"{file.name}: {told}")
     if own is None:
@@ -543,7 +543,7 @@ def test_a_file_of_yours_among_predictions_that_were_killed_is_not_replaced(
     file = place / "out" / name
     own = file.read_bytes()
     file.write_bytes(b"corrected by hand")
-    told = f"{name}: was not written by this command, or was changed"
+    told = f"{name}: was not written by this command, or has been changed"
     refused(call, *words, saying=told)
     refused(call, *predict(tiny_model_file, own_images / "images" / "case3.png"), saying=told)
     file.write_bytes(own)
@@ -692,7 +692,7 @@ def test_a_file_of_yours_in_a_report_that_was_killed_is_not_replaced(
     file = place / "out" / name
     own = file.read_bytes()
     file.write_bytes(own + b"my own words")
-    refused(call, *words, saying=f"{name}: is not of a report of studies, or was changed since")
+    refused(call, *words, saying=f"{name}: is not part of a report, or has been changed since")
     file.write_bytes(own)
     assert call(*words)[0] == 0
     assert not (place / "out" / ".report.json.written").exists()
