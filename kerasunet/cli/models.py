@@ -48,9 +48,9 @@ def _row(name: str) -> tuple[str, ...]:
     except ValueError:  # What another card says is not said of this file.
         return name, "–", "without a card, or with that of another file", "–"
     card = models.card(name)
-    others = [_dice(one, card.may_have_seen(one)) for one in card.evaluations]
+    others = [_dice(one, card, card.may_have_seen(one)) for one in card.evaluations]
     elsewhere = "; ".join([*others, *map(_left_out, _unknown(card))])
-    held_out = _dice(card.held_out, card.start_unknown)
+    held_out = _dice(card.held_out, card, card.start_unknown)
     return name, _trained(card), held_out, elsewhere or "–"
 
 
@@ -70,9 +70,9 @@ def _left_out(one: models.LeftOut) -> str:
     return f"{one.data} left out {dice['mean']:.3f} ({bounds_in_words(dice['low'], dice['high'])})"
 
 
-def _dice(evaluation: models.RecordedEvaluation, may_be_seen: bool) -> str:
+def _dice(evaluation: models.RecordedEvaluation, card: models.ModelCard, may_be_seen: bool) -> str:
     dice = evaluation.dice
-    name = f"{evaluation.data.name}, mirrored" if evaluation.mirrored else evaluation.data.name
+    name = evaluation.data.name + evaluation.apart(card.image_size, card.threshold)
     if evaluation.seen:
         name += f", {evaluation.seen} of {evaluation.metrics['n']} cases seen"
     elif may_be_seen:

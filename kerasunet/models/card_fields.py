@@ -213,9 +213,16 @@ class RecordedEvaluation:
     metrics: Mapping[str, Any] = json_field(SUMMARY)
 
     @property
-    def kind(self) -> tuple[str, bool, bool]:
-        """What is unique to an evaluation in a card: data set, whether mirrored, whether seen."""
-        return self.data.name, bool(self.mirrored), bool(self.seen)
+    def kind(self) -> tuple[str, str, int, float, bool, bool]:
+        """What is unique to an evaluation in a card: its data, how they were read and predicted."""
+        read = self.data.name, self.data.digest, self.image_size, self.threshold
+        return *read, bool(self.mirrored), bool(self.seen)
+
+    def apart(self, image_size: int, threshold: float) -> str:
+        """Return in words how images were predicted if not at this size and threshold, once."""
+        size = f", {self.image_size}×{self.image_size} pixels" * (self.image_size != image_size)
+        cut = f", threshold {self.threshold:g}" * (self.threshold != threshold)
+        return ", mirrored" * bool(self.mirrored) + size + cut
 
     @property
     def dice(self) -> Interval:

@@ -141,6 +141,20 @@ def test_the_card_says_which_cases_were_seen(tuned, copy, capsys):
     assert "## On `copy`, 6 of 10 cases trained on or chosen by\n" in text
 
 
+@pytest.mark.slow
+def test_evaluations_at_other_thresholds_stay_beside_each_other(tuned, copy, capsys):
+    card = models.card(tuned)
+    try:
+        for threshold in (0.5, 0.3, 0.3):
+            evaluate(capsys, tuned, "--data", copy, "--record", "--threshold", threshold)
+        found = [one for one in models.card(tuned).evaluations if one.data.name == copy.name]
+        assert [one.threshold for one in found if not one.seen] == [0.5, 0.3]
+        words = [one.apart(card.image_size, card.threshold) for one in found if not one.seen]
+        assert words == ["", ", threshold 0.3"]
+    finally:
+        write_card(tuned, card)
+
+
 def test_a_model_of_which_nothing_was_held_out_is_refused(tiny_model_file, capsys):
     words = ["evaluate", str(tiny_model_file), "--data", "simulated-natural:16"]
     assert main(words) == 2
