@@ -12,7 +12,7 @@ Their disagreement chooses the next images, and the Dice of their average on the
 counts. Without a network, sets lie in `--manual-dir`, as `finetune --manual-dir` takes them.
 
 Every cell is kept in `--work`, so the same command goes on after a kill. `--table` and `--curve`
-are written from all cells there.
+are written from all cells there. Those that are computed so far are in `docs/next-images/cells`.
 """
 
 from __future__ import annotations
