@@ -72,7 +72,7 @@ def _left_out(one: models.LeftOut) -> str:
 
 def _dice(evaluation: models.RecordedEvaluation, card: models.ModelCard, may_be_seen: bool) -> str:
     dice = evaluation.dice
-    name = evaluation.data.name + evaluation.apart(card.image_size, card.threshold)
+    name = evaluation.data.name + evaluation.differences(card.image_size, card.threshold)
     if evaluation.seen:
         name += f", {evaluation.seen} of {evaluation.metrics['n']} cases seen"
     elif may_be_seen:

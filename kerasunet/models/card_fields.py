@@ -218,8 +218,8 @@ class RecordedEvaluation:
         read = self.data.name, self.data.digest, self.image_size, self.threshold
         return *read, bool(self.mirrored), bool(self.seen)
 
-    def apart(self, image_size: int, threshold: float) -> str:
-        """Return in words how images were predicted if not at this size and threshold, once."""
+    def differences(self, image_size: int, threshold: float) -> str:
+        """Return in words what differs from a plain prediction at this size and threshold."""
         size = f", {self.image_size}×{self.image_size} pixels" * (self.image_size != image_size)
         cut = f", threshold {self.threshold:g}" * (self.threshold != threshold)
         return ", mirrored" * bool(self.mirrored) + size + cut

@@ -375,7 +375,7 @@ def _results(card: ModelCard, library: Any) -> list[Any]:
             metric_value=round(float(evaluation.metrics[name]["mean"]), 4),
         )
         for evaluation in (card.held_out, *card.evaluations)
-        if not evaluation.apart(card.image_size, card.threshold)  # Else several per data set.
+        if not evaluation.differences(card.image_size, card.threshold)  # Else several per data set.
         for name, metric in METRICS.items()
     ]
 

@@ -149,7 +149,7 @@ def test_evaluations_at_other_thresholds_stay_beside_each_other(tuned, copy, cap
             evaluate(capsys, tuned, "--data", copy, "--record", "--threshold", threshold)
         found = [one for one in models.card(tuned).evaluations if one.data.name == copy.name]
         assert [one.threshold for one in found if not one.seen] == [0.5, 0.3]
-        words = [one.apart(card.image_size, card.threshold) for one in found if not one.seen]
+        words = [one.differences(card.image_size, card.threshold) for one in found if not one.seen]
         assert words == ["", ", threshold 0.3"]
     finally:
         write_card(tuned, card)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers.layout_makers import make_bus_bra, write
 
-from kerasunet.data import load, split_cases
+from kerasunet.data import groups, load, split_cases
 from kerasunet.data.layouts.tables import read_groups, write_groups
 from kerasunet.data.splits import GroupedKey, groups_in_words
 from kerasunet.runs.preparation import load_data, split_data
@@ -72,6 +72,28 @@ def test_no_split_divides_near_duplicates(scans):
             split = split_data(settings(scans, fold=fold, split_seed=seed), data)
             parts = [set(part) & set(TWINS) for part in vars(split).values()]
             assert sorted(map(len, parts)) in ([0, 0, 2], [0, 0, 1])  # One may be left out.
+
+
+@pytest.fixture(scope="module")
+def with_noisy_copy() -> list[np.ndarray]:
+    """24 different pictures, and the fourth again with noise."""
+    found = [case.load().image for case in load(f"simulated-ultrasound:{COUNT}", size=64).cases]
+    noise = np.random.default_rng(0).normal(0, 20, found[3].shape)
+    return [*found, np.clip(found[3] + noise, 0, 255)]
+
+
+@pytest.mark.parametrize("side", [7, 25, 2048])
+def test_tiles_of_any_size_find_the_same_pairs(with_noisy_copy, monkeypatch, side):
+    monkeypatch.setattr(groups, "_TILE", side)
+    (pair,) = groups.find_near_duplicates(with_noisy_copy)
+    assert pair[:2] == (3, COUNT)
+
+
+def test_among_many_images_a_pair_must_stand_out_by_more(with_noisy_copy, monkeypatch):
+    monkeypatch.setattr(groups, "_MANY_IMAGES", COUNT)
+    assert [pair[:2] for pair in groups.find_near_duplicates(with_noisy_copy)] == [(3, COUNT)]
+    monkeypatch.setattr(groups, "_DEVIATIONS_OF_MANY", 1000)
+    assert groups.find_near_duplicates(with_noisy_copy) == []
 
 
 def test_joining_may_be_turned_off(scans):
