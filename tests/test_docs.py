@@ -808,6 +808,10 @@ READ = {
         "test_the_sign_that_jpeg_2000_lacks_is_that_of_the_header",
     ),
     "NRRD: unit of length, spacing of `nan`": (PLACES, "test_spacing_of_nrrd_in_its_unit"),
+    "any other document or table, such as `notes.txt` or `list.xml`": (
+        "data/test_folders.py",
+        "test_check_names_every_document_that_no_case_is_read_from",
+    ),
     "volume that does not say where its voxels are, or not clearly": (
         PLACES,
         "test_metaimage_that_does_not_say_where_its_pixels_are_is_refused",

@@ -171,6 +171,7 @@ def test_labelme_files_in_a_folder_of_their_own(tmp_path, images, files):
     save(tmp_path / files / "a.json", labelme(outline(SQUARE), imagePath="..\\images\\a.png"))
     data = load(tmp_path)
     assert data.layout == "labelme" and [case.key for case in data.cases] == ["a"]
+    assert not check(tmp_path).problems
     np.testing.assert_array_equal(mask_in(tmp_path), filled(SQUARE))
 
 
@@ -374,6 +375,7 @@ def test_images_of_coco_are_found_as_programs_call_them(tmp_path, name):
         (case,) = load(source).cases
         assert case.image == tmp_path / file
         np.testing.assert_array_equal(case.load().mask, filled(SQUARE))
+    assert not check(tmp_path).problems
 
 
 @pytest.mark.parametrize(

@@ -364,7 +364,7 @@ def test_a_public_set_is_checked_where_its_files_are(tmp_path):
 def test_the_command_says_that_a_clean_set_has_no_problems(call_cli, clean_folder):
     finished = call_cli("check", clean_folder)
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.endswith("24 cases: no problems\n")
+    assert finished.stdout.endswith("24 cases, patients not known: no problems\n")
     assert finished.stderr == ""
 
 

@@ -206,6 +206,39 @@ def test_documents_are_no_images_and_hidden_files_are_hidden(tmp_path):
     assert load(tmp_path).unread == ()
 
 
+@pytest.mark.parametrize("name", ["foo.json", "s/b.csv", "notes.txt", "a.yaml", "x.xml", "p.docx"])
+def test_check_names_every_document_that_no_case_is_read_from(tmp_path, name):
+    make_folder_pairs(tmp_path, "a", "b")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("words")
+    (tmp_path / "README.md").write_text("what this is")
+    (problem,) = problems(tmp_path, "documents")
+    assert problem.files == (str(tmp_path / name),)
+
+
+def test_a_document_that_is_named_for_another_reason_is_named_once(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    write_rows(tmp_path / "x.csv", "file,patient", "a.png,P1", "b.png,P1")
+    assert [problem.kind for problem in check(tmp_path).problems] == ["unused-patients"]
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "labelmap.txt"])
+def test_a_table_that_is_read_is_not_named(tmp_path, name):
+    make_folder_pairs(tmp_path, "a")
+    lines = {
+        "manifest.csv": ("image,mask", "images/a.png,masks/a.png"),
+        "labelmap.txt": ("# label:color_rgb:parts:actions", "background:0,0,0::", "x:9,9,9::"),
+    }
+    write_rows(tmp_path / name, *lines[name])
+    assert "documents" not in check(tmp_path).by_kind()
+
+
+def test_check_says_that_nobody_has_named_patients(tmp_path, capsys):
+    make_folder_pairs(tmp_path, "a")
+    main(["check", str(tmp_path)])
+    assert "1 case, patients not known" in capsys.readouterr().out
+
+
 def test_a_database_is_named_as_unread(tmp_path):
     make_folder_pairs(tmp_path, "a")
     (tmp_path / "patients.db").write_bytes(b"SQLite format 3\0")

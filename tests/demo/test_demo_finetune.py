@@ -58,7 +58,7 @@ def _upload(page, path: Path, expected: str) -> str:
 
 
 def _upload_discs(page, tmp_path: Path) -> None:
-    _upload(page, _zip(tmp_path / "discs.zip"), "16 cases: no problems")
+    _upload(page, _zip(tmp_path / "discs.zip"), "16 cases, patients not known: no problems")
 
 
 def _train(page, strategy: str, steps: int) -> None:
@@ -98,7 +98,7 @@ def _running(demo_place: Path) -> list[psutil.Process]:
 
 def test_the_check_comes_first_and_shows_the_problems(page, tmp_path):
     text = _upload(page, _zip(tmp_path / "faulty.zip", faulty=True), "Correct the errors")
-    assert "16 cases: 1 error" in text
+    assert "16 cases, patients not known: 1 error" in text
     assert "masks/03.png: not a binary mask" in text
     assert "/tmp" not in text
     eventually(page, page.locator("#finetune-check .problems img").count, 1)
@@ -138,7 +138,11 @@ def test_a_run_is_canceled_and_its_process_ends(page, demo_place, tmp_path):
 
 def test_a_run_goes_to_its_end_and_its_model_is_kept_and_compared(page, demo_place, tmp_path):
     """The images choose what trains; their names are formulas."""
-    _upload(page, _zip(tmp_path / "own.zip", count=12, name="=1+1"), "12 cases: no problems")
+    _upload(
+        page,
+        _zip(tmp_path / "own.zip", count=12, name="=1+1"),
+        "12 cases, patients not known: no problems",
+    )
     _train(page, "auto", 8)
     told = page.locator("#finetune-result p").filter(has_text=", which auto chose:")
     told.wait_for(timeout=_LONG)
@@ -192,7 +196,9 @@ def test_several_objects_are_trained_and_each_is_told(page, tmp_path):
     field = page.locator("#finetune-objects input, #finetune-objects textarea")
     field.fill("disc=1 corner=2")
     field.press("Enter")
-    page.locator("#finetune-check").get_by_text("10 cases: no problems").first.wait_for()
+    page.locator("#finetune-check").get_by_text(
+        "10 cases, patients not known: no problems"
+    ).first.wait_for()
     _train(page, "all", 4)
     page.locator("#finetune-result").get_by_text("Trained all").wait_for(timeout=_LONG)
     lines = page.locator("#finetune-result tbody th").all_inner_texts()
@@ -244,7 +250,7 @@ def test_everything_goes_with_the_session(open_page, demo_place, tmp_path):
 
 
 def test_few_images_are_answered_at_once(page, tmp_path):
-    _upload(page, _zip(tmp_path / "few.zip", count=5), "5 cases: no problems")
+    _upload(page, _zip(tmp_path / "few.zip", count=5), "5 cases, patients not known: no problems")
     page.get_by_role("button", name="Find the best start and layers").click()
     told = page.locator("#adapt-answer").get_by_text("With 5 annotated images, use natural")
     told.wait_for(timeout=_LONG)

@@ -29,6 +29,7 @@ from kerasunet.data.checking.inspection import (
 from kerasunet.data.checking.report import KINDS, Problem, Report, pairing_problems
 from kerasunet.data.checking.unused_files import (
     unannotated,
+    unread_documents,
     unread_files,
     unreadable_files,
     unused_lists,
@@ -123,6 +124,7 @@ def check(
     known = [*pairing_problems("\n".join(found)), *unused_lists(expanded(source), data)]
     reported = {file for problem in known for file in problem.files}
     known += unread_files([path for path in data.unread if str(path) not in reported])
+    known += unread_documents(expanded(source), data, reported)
     if group_pattern is not None:
         data = with_group_pattern(data, group_pattern)
     return _check_cases(source, data, [*known, *unannotated(data), *unnamed_patients(data)])

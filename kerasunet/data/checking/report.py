@@ -1,7 +1,4 @@
-"""The report of a check: kinds of problems, how bad each is, its remedy; summary and HTML page.
-
-The HTML page needs no other file: its pictures are PNG in base64.
-"""
+"""The report of a check: kinds of problems, how bad each is, its remedy; summary and HTML page."""
 
 from __future__ import annotations
 
@@ -161,6 +158,11 @@ KINDS: Mapping[str, Kind] = {
         "to use them, write them as the column split of a manifest.csv, or sort the files into "
         "folders train/, val/ and test/",
     ),
+    "documents": Kind(
+        "note",
+        "documents and tables that no case is read from",
+        "if one names patients, write a table of key and group and give --groups",
+    ),
     "unused-patients": Kind(
         "warning",
         "tables that name patients, and are not used",
@@ -319,8 +321,9 @@ def summary(report: Report) -> str:
 
 def _what(data: DataSet) -> str:
     groups = groups_in_words(data.cases)
-    named = f" of {groups}" if "patient" in groups else ""
-    return f"{data.name} ({data.layout}), {len(data)} cases{named}"
+    of = f" of {groups}" if "patient" in groups else "" if data.citation else ", patients not known"
+    count = "1 case" if len(data) == 1 else f"{len(data):,} cases"
+    return f"{data.name} ({data.layout}), {count}{of}"
 
 
 def _section(

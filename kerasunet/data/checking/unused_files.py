@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import zip_longest
@@ -16,10 +16,10 @@ from kerasunet.data.annotations import ENCODINGS
 from kerasunet.data.cases import DataSet, UnannotatedCase, file_stem
 from kerasunet.data.checking.report import Problem, first_names
 from kerasunet.data.groups import columns_of_patients
-from kerasunet.data.layouts.contents import SHEETS, files_below, image_stem
+from kerasunet.data.layouts.contents import SHEETS, files_below, image_stem, is_no_document
 from kerasunet.data.layouts.folders import PARTS, PATIENT, kind_of_name
 from kerasunet.data.layouts.manifests import MANIFESTS, PATIENT_COLUMN
-from kerasunet.data.layouts.tables import listed_names, text_of
+from kerasunet.data.layouts.tables import TABLES_OF_CLASSES, listed_names, text_of
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import read_json, suffix_of
@@ -31,6 +31,11 @@ _OF_PARTS = re.compile(rf"(?=.*({_OF_PART}))[\d_ .-]*({_OF_LIST}[\d_ .-]*)+\.(tx
 _TABLES, _JSON = (".csv", ".tsv", ".txt"), (".json", ".jsonl")
 _OTHERS = (".yaml", ".yml", ".toml", ".ini")
 _READ_FROM = (*_TABLES, *_JSON, *SHEETS, *_OTHERS)
+_OF_PROGRAMS = (
+    *(".py", ".ipynb", ".m", ".r", ".sh", ".bib", ".cff", ".log", ".lnk", ".url", ".bak"),
+    *(".sha256", ".md5", "thumbs.db"),
+)
+_ABOUT = ("readme", "license", "licence", "changelog", "version", "makefile", "dicomdir")
 _DELIMITERS, _FIRST_LINES = ",;\t|", 10
 _OF_PATIENTS = re.compile("patient|subject|participant|person|group|(^|[^a-z])(pid|mrn)")
 _PARTS_OR_FOLDS = re.compile(rf"({_OF_PART})s?([ _-]?\d+)?", re.IGNORECASE)
@@ -57,7 +62,7 @@ def _fault(path: Path) -> tuple[Path, str]:
     return path, ""
 
 
-def unread_files(files: Sequence[Path]) -> Iterator[Problem]:
+def unread_files(files: Iterable[Path], kind: str = "unread") -> Iterator[Problem]:
     """Yield files that belong to no case, by folder and suffix."""
     kinds: dict[tuple[Path, str], list[Path]] = {}
     for path in files:
@@ -65,7 +70,36 @@ def unread_files(files: Sequence[Path]) -> Iterator[Problem]:
     for (folder, suffix), paths in kinds.items():
         names = [path.name for path in paths]
         text = f"{folder}/: {len(paths):,} {suffix}, {first_names(names)}"
-        yield Problem("unread", text, tuple(map(str, paths)))
+        yield Problem(kind, text, tuple(map(str, paths)))
+
+
+def unread_documents(folder: Path, data: DataSet, named: Collection[str]) -> Iterator[Problem]:
+    """Yield the documents and tables below a folder that no case is read from.
+
+    Args:
+        folder: The folder.
+        data: What was read from it.
+        named: Files that are named anyway.
+    """
+    if data.citation or not folder.is_dir():  # The documents of a published set are known.
+        return
+    used = {*_annotations(data), *map(Path, named), *data.unread}
+    documents = files_below(folder, lambda path: not is_no_document(path))
+    yield from unread_files([p for p in documents if p not in used and _may_tell(p)], "documents")
+
+
+def _may_tell(path: Path) -> bool:
+    """Return whether a document may tell something about the images that nobody has read."""
+    name, stem = path.name.lower(), path.stem.lower()
+    is_read = name in MANIFESTS or name in TABLES_OF_CLASSES
+    return not (is_read or name.endswith(_OF_PROGRAMS) or stem.startswith(_ABOUT))
+
+
+def _annotations(data: DataSet) -> set[Path]:
+    """Return the files that hold the annotations of cases, apart from masks."""
+    described = (getattr(getattr(case, "annotation", None), "path", None) for case in data.cases)
+    drawn = (getattr(case, "annotation_file", None) for case in data.cases)
+    return {path for path in (*described, *drawn) if path is not None}
 
 
 def unannotated(data: DataSet) -> Iterator[Problem]:
@@ -95,9 +129,7 @@ def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
     """Yield the lists of parts and the tables below a folder that nothing is read from."""
     if data.citation:  # A published set, whose lists are known.
         return
-    used = {getattr(getattr(case, "annotation", None), "path", None) for case in data.cases}
-    used |= {getattr(case, "annotation_file", None) for case in data.cases}
-    used.discard(None)
+    used = _annotations(data)
     names = {file_stem(case.key) for case in data.cases}
     groups = {case.group for case in data.cases}
     lists = {*files_below(folder, partial(_lists_parts, named=(names, groups)))} - used

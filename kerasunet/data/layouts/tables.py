@@ -220,7 +220,7 @@ def classes_in(folder: Path) -> Classes:
     Raises:
         ValueError: The table cannot be read.
     """
-    for name, read in _TABLES.items():
+    for name, read in TABLES_OF_CLASSES.items():
         path = folder / name
         if path.is_file():
             try:
@@ -389,7 +389,7 @@ def _hex(color: Sequence[int]) -> str:
     return f"#{bytes(color).hex()}"
 
 
-_TABLES: dict[str, Callable[[Path], Iterator[tuple[str, int | str]]]] = {
+TABLES_OF_CLASSES: dict[str, Callable[[Path], Iterator[tuple[str, int | str]]]] = {
     "labelmap.txt": _cvat,
     "label_colors.txt": _camvid,
     "class_names.txt": _labelme,
