@@ -22,7 +22,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
-from second_study import DEVELOPMENT, Cell, execute_study, write_packed
+from second_study import execute_study, write_packed
+from second_study_design import DEVELOPMENT, Cell
 
 from kerasunet.data.loading import load
 from kerasunet.runs.preparation import load_data

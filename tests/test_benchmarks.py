@@ -25,6 +25,7 @@ from helpers.images import disc_images
 from kerasunet.data import NO_AUGMENTATION
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.losses import dice_bce
+from kerasunet.study.stats.training_sets import SetComparison
 from kerasunet.unet import UNet
 
 FOLDER = ROOT / "benchmarks"
@@ -33,6 +34,7 @@ sys.path.insert(0, str(FOLDER))
 from alternating import alternate  # noqa: E402
 from gradient_norms import blocks_to_train, relative_gradient_norms  # noqa: E402
 from next_images import as_markdown as next_as_markdown  # noqa: E402
+from second_study_results import regret, verdict_on  # noqa: E402
 from whole_study import LOOP, OURS, TOGETHER, as_markdown  # noqa: E402
 
 COMMANDS = (
@@ -311,7 +313,30 @@ def test_what_a_script_takes_from_the_package_is_there(path):
 
 def test_regret_is_scored_on_the_half_that_did_not_choose():
     """`b` is best on the second half and worse on the first; `a` is best on the first."""
-    regret = runpy.run_path(str(FOLDER / "second_study.py"))["_regret"]
     dice = pd.DataFrame({"a": [0.8, 0.6], "b": [0.7, 0.65]}, index=["first", "second"])
     assert regret(dice, "a") == pytest.approx((0.7 - 0.8 + 0.6 - 0.6) / 2)
     assert regret(dice, "b") == pytest.approx((0.7 - 0.7 + 0.6 - 0.65) / 2)
+
+
+@pytest.mark.parametrize(
+    ("expected", "low", "high", "verdict", "wanted"),
+    [
+        ("better", 0.001, 0.02, "better", "holds"),
+        ("better", -0.005, 0.005, "equivalent", "contradicted"),
+        ("better", -0.02, 0.03, "undecided", "undecided"),
+        ("equivalent", 0.001, 0.004, "better", "holds"),
+        ("equivalent", 0.011, 0.02, "better", "contradicted"),
+        ("not worse", -0.009, 0.05, "undecided", "holds"),
+        ("not worse", -0.05, -0.011, "worse", "contradicted"),
+        ("not better", -0.05, 0.011, "undecided", "undecided"),
+        ("not better", 0.011, 0.02, "better", "contradicted"),
+    ],
+)
+def test_verdicts_on_what_was_expected(expected, low, high, verdict, wanted):
+    within = 0.01 if max(-low, high) < 0.01 else 0.5
+    one = SetComparison(
+        *("busi", 20, "a", "b"), sets=5, ahead=5, groups=9, difference=(low + high) / 2,
+        error=0.01, low=low, high=high, p_value=0.01, p_adjusted=0.01, margin=0.01,
+        p_equivalence=within, verdict=verdict,
+    )  # fmt: skip
+    assert verdict_on(one, expected) == wanted
