@@ -10,7 +10,7 @@ a strategy takes or leaves whole blocks, norms run over all learnable tensors of
 
 The rule let blocks train whose norm is at least half of the largest. Prints a row for each block,
 with the mean norm over the folds and its share of the largest, and what the rule chooses in each
-fold. In the first study (docs/study.md) that was the first block alone, in every run.
+fold. In the first study (docs/first-study/) that was the first block alone, in every run.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ one data set after the other, so that its steps are compiled once.
     python benchmarks/second_study.py run robustness --data DATA
     python benchmarks/second_study.py run precision --data DATA
     python benchmarks/second_study.py join
+    python benchmarks/second_study.py search --data DATA
     python benchmarks/second_study.py evidence
     python benchmarks/second_study.py tables
     python benchmarks/second_study.py claims
@@ -32,6 +33,7 @@ import gc
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -42,13 +44,27 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from second_study_design import HOME, LABELS, SIDES, STAGES, groups_of
+from second_study_design import (
+    HOME,
+    LABELS,
+    SEARCHES,
+    SEARCHES_EACH,
+    SIDES,
+    STAGES,
+    Cell,
+    groups_of,
+    searched_cells,
+)
 from second_study_results import choose, claims, evidence, first_study, power, tables
 
 from kerasunet.data.cases import Case
 from kerasunet.data.decoding import decode
 from kerasunet.files import read_json, write_json
-from kerasunet.runs.preparation import load_data
+from kerasunet.layer_selection.evidence import Evidence
+from kerasunet.layer_selection.selection import SEARCH, Choice, choose as choose_layers
+from kerasunet.runs.finetuning import initial_model
+from kerasunet.runs.preparation import load_data, modality_of_start, prepare
+from kerasunet.study.execution import plan_study
 from kerasunet.study.plan import StudySettings
 from kerasunet.study.tables import RECORD, RUNS, read_tables
 from kerasunet.training.settings import FinetuneSettings, Optimization
@@ -182,6 +198,48 @@ def execute_study(settings: StudySettings, folder: Path, name: str) -> None:
         print(f"{name} {planned.strategy} {planned.fold}: {dice:.4f}, {seconds}", flush=True)
 
 
+def search(options: argparse.Namespace) -> int:
+    """Let `auto:search` choose in cells of the second stage, by trials and other sets' evidence.
+
+    A choice is made once, and kept as a file.
+    """
+    for cell in searched_cells(options.output):
+        if options.only not in cell.name:
+            continue
+        evidence = _evidence_elsewhere(cell, options.output / "strategies" / cell.name)
+        settings = cell.settings(options.data, options.starts, ["all"])
+        with tempfile.TemporaryDirectory() as folder:
+            runs = plan_study(settings, Path(folder) / "study").planned[:SEARCHES_EACH]
+        for planned in runs:
+            file = options.output / SEARCHES / f"{cell.name}-{planned.fold}.json"
+            if not file.is_file():
+                choice = _choose_layers(planned.settings, cell, evidence)
+                write_json(file, choice.as_dict())
+                words = f"{choice.strategy}, {choice.seconds:.0f} s"
+                print(f"{cell.name} {planned.fold}: {words}", flush=True)
+    return 0
+
+
+def _evidence_elsewhere(cell: Cell, folder: Path) -> Evidence:
+    """Return what other data sets say of the strategies that the cell has runs of."""
+    known = {*read_tables(folder)[1]["strategy"]}
+    others = Evidence.published().without([cell.data]).findings
+    return Evidence(tuple(one for one in others if one.strategy in known))
+
+
+def _choose_layers(settings: FinetuneSettings, cell: Cell, evidence: Evidence) -> Choice:
+    return choose_layers(
+        SEARCH,
+        lambda: initial_model(settings),
+        prepare(settings).decode(cell.side, 1)["train"],
+        optimization=settings.optimization,
+        augmentation=settings.augmentation,
+        start_modality=modality_of_start(settings.init),
+        data=cell.data,
+        evidence=evidence,
+    )
+
+
 def _wait_for_start(starts: Path, name: str) -> None:
     """Wait for weights that another process is about to write."""
     if name in ("natural", "ultrasound-all"):
@@ -234,17 +292,18 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     verbs = parser.add_subparsers(required=True)
-    for name, function in (("run", run), ("group", work_group)):
+    for name, function in (("run", run), ("group", work_group), ("search", search)):
         verb = verbs.add_parser(name)
         verb.set_defaults(function=function)
-        verb.add_argument("stage", choices=STAGES)
+        if name != "search":
+            verb.add_argument("stage", choices=STAGES)
         verb.add_argument("--data", type=Path, required=True)
         verb.add_argument("--starts", type=Path, default=HOME / "starts")
         verb.add_argument("--only", default="", help="only cells whose name contains this")
         if name == "run":
             verb.add_argument("--processes", type=int, default=1)
             verb.add_argument("--minutes", type=float, default=1e6)
-        else:
+        elif name == "group":
             verb.add_argument("--number", type=int, required=True)
     verb = verbs.add_parser("pack")
     verb.set_defaults(function=pack)

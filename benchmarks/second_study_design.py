@@ -10,10 +10,11 @@ from kerasunet.files import read_json
 from kerasunet.layer_selection.evidence import Nearness
 from kerasunet.strategies import parse
 from kerasunet.study.plan import StudySettings
+from kerasunet.study.tables import RUNS
 from kerasunet.training.settings import FinetuneSettings, Optimization
 
 HOME = Path(__file__).resolve().parent.parent / "docs" / "second-study"
-FIRST_STUDY = HOME.parent / "study"
+FIRST_STUDY = HOME.parent / "first-study"
 EVIDENCE = HOME.parent.parent / "kerasunet" / "layer_selection" / "evidence.csv"
 RATES_FILE = "rates.json"
 DEVELOPMENT = {"bus_bra": 300, "busi": 120, "jsrt": 100, "shenzhen": 120}
@@ -53,6 +54,8 @@ _MOST_SETS = 10
 EQUIVALENT = 0.003
 """Within this Dice, training in bfloat16 counts as equal to training in float32."""
 FLOAT32, AGAIN = "-float32", "-again"
+SEARCHES, SEARCHES_EACH = "searches", 5
+"""Folder of the choices of `auto:search`, and how many training sets of a cell it chooses for."""
 RGN_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 
@@ -211,6 +214,12 @@ def strategies_cells() -> list[Cell]:
             for size in (20, 5)
         ),
     ]
+
+
+def searched_cells(output: Path) -> list[Cell]:
+    """Return the cells with 20 and 80 images that have runs to score a choice by."""
+    cells = (cell for cell in strategies_cells() if cell.size >= 20)
+    return [cell for cell in cells if (output / "strategies" / cell.name / RUNS).is_file()]
 
 
 def strategies_stage(rates: dict) -> Iterator[Group]:

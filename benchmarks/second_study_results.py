@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +24,20 @@ from second_study_design import (
     PAIRS,
     RATES_FILE,
     RGN_RATES,
+    SEARCHES,
     SIDES,
     STARTS_FAMILIES,
     Cell,
     family_of,
     rate_cells,
     rgn_rates_cells,
+    searched_cells,
     starts_cells,
     strategies_cells,
     strategy,
 )
 
-from kerasunet.files import write_json
+from kerasunet.files import read_json, write_json
 from kerasunet.layer_selection.evidence import QUESTIONS, START_WORDS, Evidence, Nearness
 from kerasunet.objects import Modality, modality_of
 from kerasunet.study.stats.training_sets import SetComparison, compare_over_sets
@@ -80,6 +83,7 @@ def evidence(options: argparse.Namespace) -> int:
     for modality, size, start in QUESTIONS:
         print(f"| {modality} | {size} | {START_WORDS[start]} | {_advice(modality, size, start)} |")
     _print_left_out(options.output, stages)
+    _print_searches(options.output)
     return 0
 
 
@@ -106,10 +110,30 @@ def _print_left_out(output: Path, stages: Mapping[str, Sequence[Cell]]) -> None:
                 print(f"| {data} | {size} | {START_WORDS[start]} | `{text}` | {lost} |")
 
 
-def _dice_by_half(folder: Path) -> pd.DataFrame:
+def _print_searches(output: Path) -> None:
+    """Print what is lost where `auto:search` chooses, for each of some training sets."""
+    print("\n| set | images | training sets | `auto:search` chose | regret, Dice |")
+    print("|---|---|---|---|---|")
+    for cell in searched_cells(output):
+        files = sorted((output / SEARCHES).glob(f"{cell.name}-*.json"))
+        if not files:
+            continue
+        chosen = {int(f.stem.rpartition("-")[2]): read_json(f)["strategy"] for f in files}
+        dice = _dice_by_half(output / "strategies" / cell.name, by_set=True)
+        lost = [regret(dice, text, fold) for fold, text in chosen.items()]
+        counts = Counter(chosen.values()).most_common()
+        listed = ", ".join(f"`{text}` ({count})" for text, count in counts)
+        print(f"| {cell.data} | {cell.size} | {len(lost)} | {listed} | {np.mean(lost):.4f} |")
+
+
+def _dice_by_half(folder: Path, *, by_set: bool = False) -> pd.DataFrame:
     """Return the mean Dice of strategies, in columns, on either half of the test groups.
 
     Only strategies that were trained on all training sets, or on all but one, are compared.
+
+    Args:
+        folder: The cell.
+        by_set: Whether rows are of half and training set; else of half.
     """
     if not (folder / RUNS).is_file():
         return pd.DataFrame()
@@ -117,17 +141,25 @@ def _dice_by_half(folder: Path) -> pd.DataFrame:
     groups = np.random.default_rng(0).permutation(np.sort(cases["group"].unique()))
     is_first = cases["group"].isin(groups[: len(groups) // 2])
     halves = is_first.map({True: "first", False: "second"}).rename("half")
-    by_set = cases.groupby([halves, "strategy", "fold"])["dice"].mean()
-    sets = cases.groupby("strategy")["fold"].nunique()
-    complete = sets.index[sets >= max(2, sets.max() - 1)]
-    return by_set.groupby(level=["half", "strategy"]).mean().unstack()[list(complete)]
+    dice = cases.groupby([halves, "fold", "strategy"])["dice"].mean().unstack()
+    sets = dice.loc["first"].count()
+    dice = dice.loc[:, sets >= max(2, sets.max() - 1)]
+    return dice if by_set else dice.groupby(level="half").mean()
 
 
-def regret(dice: pd.DataFrame, text: str) -> float:
-    """Return how far a strategy is behind the one that is best on the other half of the groups."""
-    best = dice.idxmax(axis=1)
+def regret(dice: pd.DataFrame, text: str, fold: int | None = None) -> float:
+    """Return how far a strategy is behind the one that is best on the other half of the groups.
+
+    Args:
+        dice: By half of the test groups, in rows, and strategy, in columns; with a fold, rows are
+            of half and fold, and the best strategy is that of all folds.
+        text: The strategy.
+        fold: The training set for which it was chosen.
+    """
+    best = dice.groupby(level=0).mean().idxmax(axis=1)
+    here = dice if fold is None else dice.xs(fold, level="fold")
     halves = (("first", "second"), ("second", "first"))
-    return float(np.mean([dice.at[here, best[o]] - dice.at[here, text] for here, o in halves]))
+    return float(np.mean([here.at[one, best[o]] - here.at[one, text] for one, o in halves]))
 
 
 def _advice(modality: Modality, size: int, start: Nearness) -> str:

@@ -51,6 +51,7 @@ _READ = (
     "import sys; from kerasunet.data.readers import count_frames, read_image; path = sys.argv[1]; "
     "[read_image(path, frame=frame) for frame in range(count_frames(path))]"
 )
+_STUDY = ROOT / "docs/first-study/bus_bra"
 _CHECKED, _EVALUATED, _SLICES = 780, 376, 120
 _PATIENCE = 300.0
 _CLOCKS = ("wall", "processor")
@@ -107,7 +108,12 @@ def _commands(folder: Path) -> dict[str, Sequence[str]]:
         f"check, {_CHECKED} images": ("check", folder / str(_CHECKED)),
         f"evaluate, {_EVALUATED} images, nothing kept": evaluation,
         f"evaluate, {_EVALUATED} images, network kept": evaluation,
-        "report, BUS-BRA": ("report", ROOT / "docs/study/bus_bra", "--output", folder / "report"),
+        "report, BUS-BRA": (
+            "report",
+            ROOT / "docs/first-study/bus_bra",
+            "--output",
+            folder / "report",
+        ),
     }
     return {
         name: [sys.executable, "-m", "kerasunet", *map(str, each)] for name, each in words.items()

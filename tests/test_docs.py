@@ -293,7 +293,7 @@ def test_readme_is_short():
 
 
 def test_numbers_of_the_readme_are_those_of_the_notes():
-    pages = ("study.md", "second-study/index.md", "notes/saved_models.md")
+    pages = ("study.md", "first-study/index.md", "second-study/index.md", "notes/saved_models.md")
     notes = "".join(text_of(ROOT / "docs" / page) for page in pages)
     known = [float(number) for number in re.findall(r"\b0\.\d+", notes)]
     numbers = re.findall(r"\b0\.\d+", text_of(ROOT / "README.md"))
@@ -329,13 +329,13 @@ def test_list_of_saved_models_is_the_one_printed():
 @pytest.mark.slow
 def test_tables_of_the_study_are_those_printed():
     """Of the first two data sets; the tables of the second two come from the same code."""
-    studies = [str(ROOT / "docs/study" / name) for name in ("bus_bra", "jsrt")]
+    studies = [str(ROOT / "docs/first-study" / name) for name in ("bus_bra", "jsrt")]
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         assert main(["claims", *studies, "--markdown"]) == 0
     printed = [line for line in output.getvalue().splitlines() if line.startswith("|")]
     assert len(printed) > 70
-    assert set(printed) <= set(text_of(ROOT / "docs/study.md").splitlines())
+    assert set(printed) <= set(text_of(ROOT / "docs/first-study/index.md").splitlines())
 
 
 # The examples of CONTRIBUTING.md

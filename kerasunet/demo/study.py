@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kerasunet.study.stats import Claim, StudyStatistics
 
 
-_SHIPPED = Path(__file__).resolve().parents[2] / "docs" / "study"
+_SHIPPED = Path(__file__).resolve().parents[2] / "docs" / "first-study"
 
 
 def shipped() -> StudyStatistics | None:

@@ -3,7 +3,7 @@
 # are covered from the first fold on, then over BUSI and Shenzhen, and last auto:search, which costs several runs each.
 # Killed and started again, it skips what is finished.
 #
-# Usage: BUS_BRA=… JSRT=… BUSI=… SHENZHEN=… docs/study/run.sh [more options of kerasunet study]
+# Usage: BUS_BRA=… JSRT=… BUSI=… SHENZHEN=… docs/first-study/run.sh [more options of kerasunet study]
 #   each variable names the folder of a data set; a set whose variable is not set is left out.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -12,7 +12,7 @@ study() { # NAME FOLDER FOLD SIZE [options]
     local name=$1 folder=$2 fold=$3 size=$4
     shift 4
     [ -n "$folder" ] || return 0
-    ${PYTHON:-python} -m kerasunet study --init natural --data "$folder" --output "docs/study/$name" \
+    ${PYTHON:-python} -m kerasunet study --init natural --data "$folder" --output "docs/first-study/$name" \
         --only-folds "$fold" --train-sizes "$size" --workers "${WORKERS:-2}" --no-estimate --no-report \
         --strategies none scratch contracting expanding all 'shallow:*' 'deep:*' auto 'outer:*' 'inner:*' "$@"
 }
