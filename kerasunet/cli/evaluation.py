@@ -357,7 +357,7 @@ def _content(directory: Path, summary: dict) -> tuple[tuple[int, int], str] | No
     Digests of pixels that were read in different ways cannot be compared; `None` without a digest.
     """
     files, channels = RunDirectory(directory), 1
-    with suppress(OSError, ValueError):
+    with suppress(FileNotFoundError):
         channels = models.card(files.model).architecture.channels
     known = files.config.is_file() and read_json(files.config).get("digests", {})
     digest = known and known.get("images and masks")

@@ -147,7 +147,7 @@ def _how_to_load(model: Path) -> str:
     try:
         models.digest(model)
     except (OSError, ValueError):
-        return f"model       {model}: is gone or damaged; --restart trains it again"
+        return f"model       {model}: is gone, damaged or of another run; --restart trains it again"
     path = json.dumps(model.as_posix(), ensure_ascii=False)
     return f"load        keras.models.load_model({path})"
 
@@ -246,7 +246,7 @@ def _pretraining_report(trained: runs.Pretrained) -> str:
     dice = trained.dice
     lines = [
         f"Dice on {dice.n} validation cases  {_interval(vars(dice))}",
-        f"model  {trained.files.model}",
+        _how_to_load(trained.files.model),
     ]
     return "\n".join([*lines, CONSTANT] if trained.summary["constant_prediction"] else lines)
 

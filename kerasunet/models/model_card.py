@@ -33,6 +33,7 @@ from kerasunet.models.card_fields import (
     metrics_table,
     optional_json_field,
     output_in_words,
+    require_of_run,
 )
 from kerasunet.objects import ONE_OBJECT, Objects, modality_of
 from kerasunet.schema import COUNT, FLAG, TEXT, TEXTS, Kind, faults, whole
@@ -259,11 +260,12 @@ def read_card(path: Path) -> ModelCard:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not a card; the message names the file and what is wrong in it.
+        ValueError: It is not a card, or that of another run than the one in its folder.
     """
     with open(path, "rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    return parse_card(content, str(path))
+        card = parse_card(file.read(MOST_BYTES + 1), str(path))
+    require_of_run(path, settings=card.settings, metrics=card.metrics)
+    return card
 
 
 @lru_cache(maxsize=32)  # A study asks for its start's card in every run, with 10,000 images in it.
@@ -274,15 +276,13 @@ def parse_card(content: bytes, name: str) -> ModelCard:
         ValueError: It is not a card.
     """
     if len(content) > MOST_BYTES:
-        raise ValueError(
-            f"{name}: larger than {MOST_BYTES >> 20} MB, so it is not a model card; {_REMEDY}"
-        )
+        most = f"{MOST_BYTES >> 20} MB"
+        raise ValueError(f"{name}: larger than {most}, so it is not a model card; {_REMEDY}")
     try:
         values = json.loads(content.decode("utf-8"))
-    except RecursionError:
-        raise ValueError(f"{name}: not a readable JSON file (nested too deeply)") from None
-    except ValueError as error:
-        raise ValueError(f"{name}: not a readable JSON file ({error}); {_REMEDY}") from None
+    except (ValueError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise ValueError(f"{name}: not a readable JSON file ({why}); {_REMEDY}") from None
     try:
         return ModelCard.from_json(values)
     except ValueError as error:
@@ -377,8 +377,8 @@ def _other_evaluations(card: ModelCard) -> list[str]:
     for one in card.evaluations:
         views = ", with mirror images" if one.mirrored else ""
         lines += [f"## On `{one.data.name}`, {_seen_of(one, card)}{views}", ""]
-        lines += [*metrics_table(one.metrics), ""]
-        lines += [f"At {one.image_size}×{one.image_size} pixels, threshold {one.threshold}.", ""]
+        how = f"At {one.image_size}×{one.image_size} pixels, threshold {one.threshold}."
+        lines += [*metrics_table(one.metrics), "", how, ""]
     return lines
 
 

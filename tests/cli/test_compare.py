@@ -44,7 +44,7 @@ def test_compare_ranks_runs_and_refuses_other_data(call_cli, tiny_model_file):
     folders = {row.split("`")[5].split("/")[-2] for row in rows}
     assert (len(rows), folders) == (2, {Path.cwd().name, "other"})
     assert sum("| `model.keras 01234567` |" in row for row in rows) == 1
-    for name in ("summary.json", "config.json"):
+    for name in ("summary.json", "config.json", "model.json"):
         record = Path("other/none", name)
         record.write_text(record.read_text().replace('"threshold": 0.5', '"threshold": 0.3'))
     told = call_cli("compare", "none", "other/none").stdout
