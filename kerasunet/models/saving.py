@@ -210,7 +210,8 @@ def keep_file(path: Path, earlier: Path) -> tuple[RecordedEvaluation, ...]:
         return known.evaluations
     write_atomically(path, lambda temporary: shutil.copyfile(earlier, temporary))
     card = read_card(path.with_suffix(".json"))
-    write_card(path, replace(card, sha256=known.sha256, evaluations=known.evaluations))
+    kept = ("sha256", "evaluations", "saved", "versions")
+    write_card(path, replace(card, **{name: getattr(known, name) for name in kept}))
     return ()
 
 

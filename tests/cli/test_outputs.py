@@ -368,6 +368,8 @@ def test_a_registered_model_is_not_replaced_by_another(call, place, earlier, tin
     assert status == 0 and models.card("mine").storage == "float16", said
     refused(call, *words, "other", saying=f"{registered}: is registered already, and is another")
     refused(call, *words, "run", "--restart", saying="choose another name, or remove that model")
+    (earlier / "summary.json").unlink()  # It would be trained again.
+    refused(call, *words, "run", saying=f"{registered}: is registered already, and is another")
     with pytest.raises(FileExistsError, match="is another model"):
         models.register(tiny_model_file, "mine")
     registered.with_name("words.md").write_text(THESIS)
