@@ -79,7 +79,7 @@ class Description:
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """Return the rows as plain values, for JSON and data frames."""
-        return [vars(row) for row in self.rows]
+        return [dict(vars(row)) for row in self.rows]
 
     def __str__(self) -> str:
         lines = [f"{'block':<11} {'layer':<17} {'parameters':>11} {'trains':>11} {'rate':>8}"]

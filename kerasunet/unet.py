@@ -30,6 +30,7 @@ from kerasunet.freezing import (
 )
 from kerasunet.losses import DiceCrossEntropy, has_several_channels, is_own, loss_and_metric
 from kerasunet.network import build_network
+from kerasunet.schema import typed
 from kerasunet.strategies import Strategy, StrategyError, parse
 
 _OWN_APPLY = "apply"  # Of `scale_updates`; it belongs to the optimizer that it was made for.
@@ -91,9 +92,9 @@ def UNet(
     """
     model = build_network(
         input_shape,
-        base_filters=base_filters,
-        depth=depth,
-        classes=classes,
+        base_filters=typed("base_filters", "int", base_filters),
+        depth=typed("depth", "int", depth),
+        classes=typed("classes", "int", classes),
         normalization=normalization,
         name=name,
         overlapping=overlapping,
