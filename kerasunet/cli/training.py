@@ -84,8 +84,8 @@ def run_finetune(options: argparse.Namespace) -> int:
 
 def _check_name(options: argparse.Namespace, files: runs.RunDirectory) -> None:
     """Refuse a name before training; only the model of a finished run may have it already."""
-    is_finished = files.summary.is_file() and not options.restart
     if options.save_as is not None:
+        is_finished = files.summary.is_file() and not options.restart
         models.check_name(options.save_as, files.model if is_finished else None)
 
 

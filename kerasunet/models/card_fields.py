@@ -350,6 +350,20 @@ def require_of_run(path: Path, **told: Mapping[str, Any]) -> None:
         )
 
 
+def data_notes(
+    trained: DataNote, evaluated: DataNote, evaluations: Sequence[RecordedEvaluation]
+) -> list[str]:
+    """Return lines about the data that a model was trained and evaluated on, each set once."""
+    notes = [("Trained on", trained), ("Evaluated on", evaluated)]
+    others = {one.data.name: one.data for one in evaluations}
+    notes += [("Evaluated on", data) for data in others.values()]
+    return [
+        f"- {role} `{note.name}` ({note.cases} cases in the set). Terms: {note.terms}. "
+        f"{note.citation}".rstrip()
+        for role, note in notes
+    ]
+
+
 def output_in_words(objects: Objects) -> str:
     """Say what a model of these objects outputs."""
     if not objects.several:

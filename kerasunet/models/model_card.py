@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet.architecture import Architecture
-from kerasunet.files import require_replaceable, write_json, write_text
+from kerasunet.files import require_replaceable, strict, write_json, write_text
 from kerasunet.metrics import POLICY
 from kerasunet.models.card_fields import (
     DIGEST,
@@ -26,6 +26,7 @@ from kerasunet.models.card_fields import (
     ImageRanges,
     LeftOut,
     RecordedEvaluation,
+    data_notes,
     decoded,
     encoded,
     json_field,
@@ -233,6 +234,13 @@ class ModelCard:
             raise ValueError(f"not a model card: {card.marked} do not take {card.classes} channels")
         return card
 
+    def require_readable(self, path: Path) -> None:
+        """Refuse a card for a model file that could not be read back, such as one with a set."""
+        try:
+            self.from_json(json.loads(json.dumps(strict(self.to_json()))))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: its card could not be read back: {error}") from None
+
     def to_json(self) -> dict[str, Any]:
         """Return the values of `NAME.json`."""
         shape = {**vars(self.architecture), "classes": self.classes}
@@ -291,6 +299,7 @@ def parse_card(content: bytes, name: str) -> ModelCard:
 
 def write_card(path: Path, card: ModelCard) -> None:
     """Write `NAME.json` and `NAME.md` beside a model file; neither if one is write-protected."""
+    card.require_readable(path)
     require_replaceable(path.with_suffix(".md"))
     write_json(path.with_suffix(".json"), card.to_json())
     write_text(path.with_suffix(".md"), card.to_markdown())
@@ -335,7 +344,7 @@ def _lines(card: ModelCard) -> list[str]:
         "",
         "## Data",
         "",
-        *_data_notes(card),
+        *data_notes(card.data, card.evaluation_data, card.evaluations),
         "",
     ]
 
@@ -387,14 +396,3 @@ def _seen_of(one: RecordedEvaluation, card: ModelCard) -> str:
         return f"{one.seen} of {one.metrics['n']} cases trained on or chosen by"
     unknown = card.may_have_seen(one)
     return "not known which of it was trained on" if unknown else "none of which was trained on"
-
-
-def _data_notes(card: ModelCard) -> list[str]:
-    notes = [("Trained on", card.data), ("Evaluated on", card.evaluation_data)]
-    others = {one.data.name: one.data for one in card.evaluations}
-    notes += [("Evaluated on", data) for data in others.values()]
-    return [
-        f"- {role} `{note.name}` ({note.cases} cases in the set). Terms: {note.terms}. "
-        f"{note.citation}".rstrip()
-        for role, note in notes
-    ]

@@ -260,6 +260,10 @@ def test_no_file_gets_a_name_that_a_folder_s_own_command_is_about_to_write(place
     }.items():
         with pytest.raises(FileExistsError, match=f"^{path}: {told}; give another name"):
             check_outputs("evaluate", argparse.Namespace(csv=Path(path)))
+        Path("link.csv").symlink_to(path)  # A link is written through.
+        with pytest.raises(FileExistsError, match=f"^link.csv: {told.replace('run in ', '')}"):
+            check_outputs("evaluate", argparse.Namespace(csv=Path("link.csv")))
+        Path("link.csv").unlink()
     export = argparse.Namespace(output=Path("run/model.h5"), format="h5")  # And `model.json`.
     with pytest.raises(FileExistsError, match="run/model.json: is a file of the run"):
         check_outputs("export", export)
