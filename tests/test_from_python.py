@@ -226,6 +226,17 @@ def test_what_a_caller_writes_into_an_answer_stays_the_callers(own_images, tiny_
     assert str(description) == table
 
 
+def test_data_are_called_alike_from_wherever_they_are_named(data, monkeypatch):
+    named = load(data)
+    for place, name in ((data, "."), (data / "images", ".."), (data, "images/..")):
+        monkeypatch.chdir(place)
+        found = load(name)
+        assert (found.name, found.digest) == ("data", named.digest)
+    (data / "manifest.csv").write_text("image,mask\nimages/case0.png,masks/case0.png\n")
+    monkeypatch.chdir(data / "images")
+    assert load("../manifest.csv").name == load("..").name == "data"
+
+
 def test_short_numbers_of_numpy_do_not_overflow(own_images):
     """Products and sums of 8 bits would wrap around: to other numbers of filters and of cases."""
     short, cases = np.uint8, load(own_images).cases
