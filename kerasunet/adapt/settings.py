@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from kerasunet.data.augmentation_settings import Augmentation
-from kerasunet.data.identification import image_identities
 from kerasunet.objects import ObjectChoice
 from kerasunet.schema import check, option
 from kerasunet.training.settings import FinetuneSettings, Optimization, to_json
@@ -137,6 +136,8 @@ def record_of(settings: AdaptSettings, data: DataSet) -> dict[str, Any]:
         settings: Of the adaptation; files and folders are recorded by their names.
         data: The annotated cases.
     """
+    from kerasunet.data.identification import image_identities
+
     named = replace(
         settings,
         data=data.name,
