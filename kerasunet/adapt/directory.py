@@ -107,7 +107,8 @@ class AdaptDirectory:
         """
         try:
             known, told = read_json(self.path / RECORD), read_json(self.path / ANSWER)
-            return known == {**known, **asked} and told["images"] == len(asked["images"])
+            same = {**asked, **known} == {**known, **asked}  # An older record lacks settings.
+            return same and told["images"] == len(asked["images"])
         except (OSError, ValueError, LookupError, TypeError):
             return False
 
