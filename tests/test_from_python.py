@@ -232,9 +232,6 @@ def test_data_are_called_alike_from_wherever_they_are_named(data, monkeypatch):
         monkeypatch.chdir(place)
         found = load(name)
         assert (found.name, found.digest) == ("data", named.digest)
-    (data / "manifest.csv").write_text("image,mask\nimages/case0.png,masks/case0.png\n")
-    monkeypatch.chdir(data / "images")
-    assert load("../manifest.csv").name == load("..").name == "data"
 
 
 def test_short_numbers_of_numpy_do_not_overflow(own_images):

@@ -158,7 +158,7 @@ def _data_set(path: Path, by_image: Mapping[Path, list[_Row]], layout: str) -> D
     cases = [_case(keys[image], rows) for image, rows in by_image.items()]
     parts = {keys[image]: PARTS[rows[0].split] for image, rows in by_image.items() if rows[0].split}
     return DataSet(
-        Path(os.path.abspath(path)).parent.name if path.name in MANIFESTS else path.stem,
+        path.parent.absolute().name if path.name in MANIFESTS else path.stem,
         tuple(sorted(cases, key=lambda case: case.key)),
         layout,
         official={"manifest": parts} if parts else {},
