@@ -276,15 +276,15 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, values: Any) -> None:
     """Write JSON atomically, indented, with a final newline; NaN and infinity become null."""
-    text = json.dumps(_strict(values), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, f"{text}\n")
+    write_text(path, json.dumps(strict(values), indent=2, ensure_ascii=False) + "\n")
 
 
-def _strict(values: Any) -> Any:
+def strict(values: Any) -> Any:
+    """Return values as strict JSON may hold them."""
     if isinstance(values, Mapping):
-        return {name: _strict(value) for name, value in values.items()}
+        return {name: strict(value) for name, value in values.items()}
     if isinstance(values, list | tuple):
-        return [_strict(value) for value in values]
+        return [strict(value) for value in values]
     return None if isinstance(values, float) and not math.isfinite(values) else values
 
 

@@ -6,8 +6,9 @@ normalization neither learns nor moves its statistics, unless the strategy names
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,14 +16,14 @@ from weakref import WeakKeyDictionary
 
 import keras
 
-from kerasunet.strategies import NetworkLayout, Strategy, StrategyError, WeightRef, parse
+from kerasunet.strategies import NetworkLayout, Strategy, WeightRef, parse
 
 _BLOCK = re.compile(r"(enc\d+|bottleneck|dec\d+)_")
 _HEAD, _LAST_BLOCK, _OTHER = "head", "dec1", "other"
 _FACTORS: WeakKeyDictionary[keras.Model, dict[str, float]] = WeakKeyDictionary()
 """Factors of the learning rate other than 1, by the path of the variable."""
 _AVERAGE = "_update_model_variables_moving_average"
-"""What Keras calls between an update and the averages of `use_ema`, which become the weights."""
+"""What Keras calls to average the weights, with `use_ema`; there is no public way to come first."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,19 @@ class Description:
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """Return the rows as plain values, for JSON and data frames."""
-        return [vars(row) for row in self.rows]
+        return [dict(vars(row)) for row in self.rows]
 
     def __str__(self) -> str:
-        return _as_text(self)
+        lines = [f"{'block':<11} {'layer':<17} {'parameters':>11} {'trains':>11} {'rate':>8}"]
+        previous = ""
+        for row in self.rows:
+            block = "" if row.block == previous else row.block
+            start = f"{block:<11} {row.layer:<17} {row.parameters:>11,}"
+            lines.append(f"{start} {_share(row):>11} {_rate(row):>8}")
+            previous = row.block
+        share = f"({100 * self.trained / self.parameters:.1f} %)"
+        lines.append(f"{'together':<29} {self.parameters:>11,} {self.trained:>11,} {share}")
+        return "\n".join(lines)
 
 
 def layout_of(model: keras.Model) -> NetworkLayout:
@@ -94,21 +104,6 @@ def layout_of(model: keras.Model) -> NetworkLayout:
     return NetworkLayout(tuple(ref for ref, _ in _weights(model)), statistics)
 
 
-def with_fixed_rates(strategy: str | Strategy) -> Strategy:
-    """Return a strategy whose rates do not change in training.
-
-    Raises:
-        StrategyError: The text is not a strategy, or it is `rgn`.
-    """
-    parsed = strategy if isinstance(strategy, Strategy) else parse(strategy)
-    if parsed.relative_power is not None:
-        raise StrategyError(
-            f"{parsed}: its rates are measured in every epoch, which only "
-            "kerasunet.training.finetune and the command line do"
-        )
-    return parsed
-
-
 def describe(model: keras.Model) -> Description:
     """Tabulate which layers train.
 
@@ -116,9 +111,10 @@ def describe(model: keras.Model) -> Description:
         model: A model of this package.
 
     Returns:
-        The table; `print(describe(model))` shows it.
+        The table; `print(describe(model))` shows it. The rates are those at which `fit` would go
+        on: once compiled, a model has those of its optimizer, which `set_trainable` made.
     """
-    factors, trained = _FACTORS.get(model, {}), _trained(model)
+    factors, trained = _factors_in_effect(model), _trained(model)
     layers = {layer.name: layer for layer in _unet_layers(model)}
     rows: dict[str, LayerRow] = {}
     for ref, variable in _weights(model):
@@ -136,11 +132,25 @@ def describe(model: keras.Model) -> Description:
     return Description((*rows.values(), *_other_rows(model, trained)))
 
 
+def _factors_in_effect(model: keras.Model) -> dict[str, float]:
+    """Return the rate factors of the optimizer; of a model without one, those it is to have."""
+    if not model.compiled:
+        return _FACTORS.get(model, {})
+    each = (getattr(one.apply, "factors", {}) for one in _parts(model.optimizer))
+    return {path: factor for factors in each for path, factor in factors.items()}
+
+
+def _parts(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:
+    """Return the optimizers that update weights: it, the one within, or several."""
+    # Around loss scaling there may be no call of `apply` at all (JAX); inside it there always is.
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return list(getattr(optimizer, "optimizers", [optimizer]))
+
+
 def _other_rows(model: keras.Model, trained: Collection[int]) -> Iterator[LayerRow]:
     """Yield a row for each layer of the caller's, such as one on top of the U-Net."""
     for layer in _other_layers(model):
-        own = layer._trainable_variables
-        if own:
+        if own := layer._trainable_variables:
             sizes = [_size(variable) for variable in own if id(variable) in trained]
             rates = (1.0,) if sizes else ()
             yield LayerRow(_OTHER, layer.name, sum(map(_size, own)), sum(sizes), rates)
@@ -185,16 +195,21 @@ def scale_updates(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> 
     """
     factors = _FACTORS.get(model, {})
     scaled = [(v, factors[v.path]) for v in model.weights if v.path in factors]
-    if not scaled:
-        return
-    # Around loss scaling there may be no call of `apply` at all (JAX); inside it there always is.
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    for one in _parts(optimizer) if scaled else ():
+        _require_average(one)
+        one.apply = _scaled(one, scaled)
+        one.apply.factors = factors
+
+
+def _scaled(optimizer: keras.optimizers.Optimizer, scaled: list[tuple[Any, float]]) -> Callable:
+    """Return the optimizer's `apply`, after which each weight has moved by its factor only."""
     update = optimizer.apply
 
     def apply(grads, trainable_variables=None):
-        before = [keras.ops.copy(variable) for variable, _ in scaled]
+        before, scalings = [keras.ops.copy(variable) for variable, _ in scaled], []
 
         def scale():
+            scalings.append(True)
             for (variable, factor), old in zip(scaled, before, strict=True):
                 variable.assign(old + factor * (variable - old))
 
@@ -203,13 +218,24 @@ def scale_updates(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> 
             scale()
             return done
         average = getattr(optimizer, _AVERAGE)
-        vars(optimizer)[_AVERAGE] = lambda variables: (scale(), average(variables))
+        vars(optimizer)[_AVERAGE] = lambda those: (scale(), average(those))
         try:
-            return update(grads, trainable_variables)
+            done = update(grads, trainable_variables)
         finally:
             del vars(optimizer)[_AVERAGE]
+        _require_average(optimizer, bool(scalings))
+        return done
 
-    optimizer.apply = apply
+    return apply
+
+
+def _require_average(optimizer: keras.optimizers.Optimizer, called: bool = True) -> None:
+    """Refuse `use_ema` beside rates where this Keras averages in a way that is not known."""
+    if optimizer.use_ema and not (called and hasattr(optimizer, _AVERAGE)):
+        raise ValueError(
+            f"{type(optimizer).__name__}: has use_ema, whose averages in Keras {keras.__version__} "
+            "would not follow the rates of layers; leave out one of the two"
+        )
 
 
 def apply_flags(model: keras.Model, flags: Mapping[str, bool]) -> None:
@@ -358,27 +384,7 @@ def _trained(model: keras.Model) -> set[int]:
 
 
 def _size(variable) -> int:
-    size = 1
-    for side in variable.shape:
-        size *= side
-    return size
-
-
-def _as_text(description: Description) -> str:
-    lines = [f"{'block':<11} {'layer':<17} {'parameters':>11} {'trains':>11} {'rate':>8}"]
-    previous = ""
-    for row in description.rows:
-        block = "" if row.block == previous else row.block
-        lines.append(
-            f"{block:<11} {row.layer:<17} {row.parameters:>11,} {_share(row):>11} {_rate(row):>8}"
-        )
-        previous = row.block
-    percent = 100 * description.trained / description.parameters
-    lines.append(
-        f"{'together':<29} {description.parameters:>11,} {description.trained:>11,} "
-        f"({percent:.1f} %)"
-    )
-    return "\n".join(lines)
+    return math.prod(variable.shape)
 
 
 def _share(row: LayerRow) -> str:

@@ -27,14 +27,14 @@ from kerasunet.freezing import (
     kept_flags,
     scale_updates,
     set_flags,
-    with_fixed_rates,
 )
 from kerasunet.losses import DiceCrossEntropy, has_several_channels, is_own, loss_and_metric
 from kerasunet.network import build_network
-from kerasunet.strategies import Strategy
+from kerasunet.schema import typed
+from kerasunet.strategies import Strategy, StrategyError, parse
 
 _OWN_APPLY = "apply"  # Of `scale_updates`; it belongs to the optimizer that it was made for.
-_RATE, _LEFT_OUT = "_learning_rate", "left_out"
+_RATE, _SEVERAL, _LEFT_OUT = "_learning_rate", "_optimizer_map", "left_out"
 _HDF5 = (".h5", ".hdf5")
 _LOST = (
     "{}: a file keeps which layers train, not which single weights, nor at which share of the "
@@ -92,9 +92,9 @@ def UNet(
     """
     model = build_network(
         input_shape,
-        base_filters=base_filters,
-        depth=depth,
-        classes=classes,
+        base_filters=typed("base_filters", "int", base_filters),
+        depth=typed("depth", "int", depth),
+        classes=typed("classes", "int", classes),
         normalization=normalization,
         name=name,
         overlapping=overlapping,
@@ -102,7 +102,7 @@ def UNet(
     if weights is not None:
         models.load_weights_into(model, weights)
     if trainable != "all":
-        apply_strategy(model, with_fixed_rates(trainable))
+        apply_strategy(model, _with_fixed_rates(trainable))
         warn_when_saved(model)
     return model
 
@@ -143,7 +143,7 @@ def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bo
         if isinstance(strategy, Mapping):
             apply_flags(model, strategy)
         else:
-            apply_strategy(model, with_fixed_rates(strategy))
+            apply_strategy(model, _with_fixed_rates(strategy))
         how = {name: getattr(model, name) for name in _SINCE_COMPILE if model.compiled}
         model.compile(**arguments)
         for name, value in how.items():  # They may have been set since the last `compile`.
@@ -153,6 +153,21 @@ def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bo
         _leave_out_own(model)
     warn_when_saved(model)
     return describe(model)
+
+
+def _with_fixed_rates(strategy: str | Strategy) -> Strategy:
+    """Return a strategy whose rates do not change in training.
+
+    Raises:
+        StrategyError: The text is not a strategy, or it is `rgn`.
+    """
+    parsed = strategy if isinstance(strategy, Strategy) else parse(strategy)
+    if parsed.relative_power is not None:
+        raise StrategyError(
+            f"{parsed}: its rates are measured in every epoch, which only "
+            "kerasunet.training.finetune and the command line do"
+        )
+    return parsed
 
 
 def warn_when_saved(model: keras.Model) -> None:
@@ -298,6 +313,10 @@ def _renewed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimize
     Raises:
         ValueError: Its class cannot be made again from `get_config`.
     """
+    if isinstance(of_weights := getattr(optimizer, _SEVERAL, None), Mapping):
+        return type(optimizer)(
+            _renewed_each(of_weights), optimizer.loss_scale_factor, optimizer.name
+        )
     config = _config_of(optimizer)
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         config["inner_optimizer"] = _renewed(optimizer.inner_optimizer)
@@ -312,6 +331,14 @@ def _renewed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimize
         ) from error
     _hand_on_settings(optimizer, fresh)
     return fresh
+
+
+def _renewed_each(of_weights: Any) -> Any:
+    """Return the map of a `MultiOptimizer`, which handles weights by their names, made again."""
+    usual = of_weights.default_optimizer
+    fresh = {id(one): _renewed(one) for one in (usual, *of_weights.values()) if one is not None}
+    again = {pattern: fresh[id(one)] for pattern, one in of_weights.items()}
+    return type(of_weights)(fresh.get(id(usual)), again)
 
 
 def _config_of(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
@@ -331,8 +358,9 @@ def _hand_on_settings(old: keras.optimizers.Optimizer, fresh: keras.optimizers.O
 
     Variables and what Keras itself keeps in every optimizer belong to the steps of the old one.
     """
+    of_steps = keras.Variable, keras.optimizers.Optimizer
     bookkeeping = {*vars(keras.optimizers.Optimizer(0.0)), _OWN_APPLY}
     for name, value in vars(old).items():
         parts = keras.tree.flatten(value)
-        if name not in bookkeeping and not any(isinstance(p, keras.Variable) for p in parts):
+        if name not in bookkeeping and not any(isinstance(part, of_steps) for part in parts):
             setattr(fresh, name, value)

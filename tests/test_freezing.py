@@ -170,10 +170,19 @@ def test_statistics_follow_the_data_while_their_weights_stay(strategy, eagerly):
     assert {p for p in before if not np.array_equal(before[p], after[p])} == expected
 
 
+def by_name(**settings) -> keras.optimizers.MultiOptimizer:
+    """An optimizer that leaves the expanding path to another one than the rest."""
+    several = keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.5))
+    several["(dec|head).*"] = keras.optimizers.SGD(1.0, momentum=0.9, **settings)
+    return keras.optimizers.MultiOptimizer(several)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer",
     [
+        by_name(),
+        by_name(use_ema=True, ema_overwrite_frequency=1),
         keras.optimizers.Adam(0.01),
         keras.optimizers.SGD(1.0),
         keras.optimizers.SGD(1.0, use_ema=True, ema_overwrite_frequency=1),
@@ -200,6 +209,51 @@ def test_a_rate_factor_scales_the_update_of_its_weights_alone(optimizer):
     for path, move in moves["contracting+0.1*expanding"].items():
         factor = 0.1 if path in expanding else 1
         np.testing.assert_allclose(move, factor * moves["all"][path], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", by_name(use_ema=True)])
+def test_rates_are_described_as_training_would_apply_them(optimizer):
+    """Those of an earlier call neither pile up nor stay, nor do steps; a compile drops them."""
+    model = UNet(base_filters=4, depth=1, trainable="0.1*expanding+contracting")
+    assert {row.rates for row in describe(model).rows} == {(0.1,), (1.0,)}  # Not yet compiled.
+    model.compile(optimizer, loss="binary_crossentropy")
+    assert {row.rates for row in describe(model).rows} == {(1.0,)}
+    for strategy, rate in (("0.5*all", 0.5), ("0.5*all", 0.5), ("all", 1.0)):
+        assert {row.rates for row in set_trainable(model, strategy).rows} == {(rate,)}
+        train_three_steps(model, eagerly=True)
+        steps = {int(one.iterations) for one in getattr(model.optimizer, "optimizers", [])}
+        assert steps <= {3}
+    set_trainable(model, "0.5*all")
+    model.compile("sgd", loss=model.loss)
+    assert {row.rates for row in describe(model).rows} == {(1.0,)}
+
+
+class AveragesElsewhere(keras.optimizers.SGD):
+    """Like a Keras to come that averages weights in another method."""
+
+    def _backend_apply_gradients(self, grads, trainable_variables):
+        self._backend_update_step(grads, trainable_variables, self.learning_rate)
+
+
+class AveragesByAnotherName(AveragesElsewhere):
+    """Like one that no longer has the method of today."""
+
+    @property
+    def _update_model_variables_moving_average(self):
+        raise AttributeError
+
+
+def test_averages_that_rates_would_not_reach_are_refused():
+    model = UNet(base_filters=4, depth=1)
+    model.compile(AveragesElsewhere(use_ema=True), loss="binary_crossentropy")
+    set_trainable(model, "0.1*all")
+    with pytest.raises(ValueError, match="AveragesElsewhere: has use_ema, whose averages in Keras"):
+        train_three_steps(model, eagerly=True)
+    model.compile(AveragesByAnotherName(use_ema=True), loss="binary_crossentropy")
+    before = set_trainable(model, "all")
+    with pytest.raises(ValueError, match="rates of layers; leave out one of the two"):
+        set_trainable(model, "0.1*all")
+    assert describe(model) == before
 
 
 def test_soft_strategies_are_described_and_leave_a_plain_model(tmp_path):

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 from helpers.images import write_disc_pairs
 
-from kerasunet import models, runs, set_trainable
+from kerasunet import UNet, describe, models, runs, set_trainable
 from kerasunet.adapt import adapt
 from kerasunet.adapt.settings import AdaptSettings
 from kerasunet.cli.predict import _models as asked_models
-from kerasunet.data import decode, load, read_image, resize_mask
+from kerasunet.data import decode, load, read_image, resize_mask, split_cases
 from kerasunet.drawing import write_png
 from kerasunet.files import FileWarning
 from kerasunet.inference import next_images, pool_of
 from kerasunet.inference.export import Images, export
+from kerasunet.metrics import area_mm2
 from kerasunet.models.model_card import write_card
 from kerasunet.runs import finetune
 from kerasunet.runs.predictions import PredictionDirectory
@@ -210,3 +211,36 @@ def test_an_empty_name_does_not_mean_this_folder(data, verb):
     with pytest.raises(ValueError, match="the name of the output is empty"):
         CALLS[verb]("data", "  ")
     assert sorted(data.parent.rglob("*")) == before
+
+
+def test_what_a_caller_writes_into_an_answer_stays_the_callers(own_images, tiny_model_file):
+    """A card is read once, for several callers; the next answer is as the first."""
+    model = UNet(base_filters=4, depth=1)
+    before, table = models.card(tiny_model_file).to_markdown(), str(describe(model))
+    card, description = models.card(tiny_model_file), describe(model)
+    card.metrics["dice"]["mean"], card.settings["data"] = 0.99, "nothing"
+    description.as_dicts()[0].update(trained=0, rates=(0.5,))
+    with pytest.raises(ValueError, match="read-only"):  # They may be those in the cache.
+        decode(load(own_images).cases, (32, 32)).images[:] = 0
+    assert models.card(tiny_model_file).to_markdown() == before
+    assert str(description) == table
+
+
+def test_data_are_called_alike_from_wherever_they_are_named(data, monkeypatch):
+    named = load(data)
+    for place, name in ((data, "."), (data / "images", ".."), (data, "images/..")):
+        monkeypatch.chdir(place)
+        found = load(name)
+        assert (found.name, found.digest) == ("data", named.digest)
+
+
+def test_short_numbers_of_numpy_do_not_overflow(own_images):
+    """Products and sums of 8 bits would wrap around: to other numbers of filters and of cases."""
+    short, cases = np.uint8, load(own_images).cases
+    networks = [UNet(base_filters=kind(24), depth=kind(4)) for kind in (short, int)]
+    assert len({model.count_params() for model in networks}) == 1
+    splits = [split_cases(cases, kind(2), kind(2), seed=kind(250)) for kind in (short, int)]
+    assert splits[0] == splits[1]
+    mask = np.ones((512, 512), bool)
+    assert area_mm2(mask, (short(20), short(20))) == area_mm2(mask, (20, 20)) == 512**2 * 400
+    assert area_mm2(mask, (np.float16(0.5), np.float16(0.5))) == 512**2 / 4

@@ -5,7 +5,11 @@ from typing import TYPE_CHECKING
 from kerasunet.processes import lazy_members
 
 if TYPE_CHECKING:
-    from kerasunet.adapt.adapting import adapt as adapt, registered as registered
+    from kerasunet.adapt.adapting import (
+        adapt as adapt,
+        registered as registered,
+        require_name as require_name,
+    )
     from kerasunet.adapt.answer import Answer as Answer
     from kerasunet.adapt.settings import (
         BUDGETS as BUDGETS,

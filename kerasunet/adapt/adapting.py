@@ -33,10 +33,9 @@ from kerasunet.adapt.directory import (
     as_csv,
     as_html,
     as_markdown,
-    record_of,
     worst_pictures,
 )
-from kerasunet.adapt.settings import AdaptSettings, Listener, Silent, suffice
+from kerasunet.adapt.settings import AdaptSettings, Listener, Silent, fit_count, record_of, suffice
 from kerasunet.adapt.starts import (
     LeftOut,
     Pictures,
@@ -250,7 +249,7 @@ class _Adaptation:
         seconds = limits.minutes * 60 * _USED - _STARTING - (time.perf_counter() - self.started)
         step, images = costs
         for trained in range(limits.candidates, 0, -1):
-            trainings = _trainings(trained, folds)
+            trainings = fit_count(trained, folds)
             left = seconds - trained * _COMPILING - trained * folds * images
             steps = int(left / (step * trainings))
             if steps >= limits.fewest_steps:
@@ -260,7 +259,7 @@ class _Adaptation:
     def _tell_plan(
         self, costs: tuple[float, float], trained: int, *, steps: int, folds: int
     ) -> None:
-        trainings = _trainings(trained, folds)
+        trainings = fit_count(trained, folds)
         step, images = costs
         seconds = trainings * steps * step + trained * (_COMPILING + folds * images)
         self.listener.planned(trainings * steps, seconds)
@@ -298,12 +297,6 @@ def _write(answer: Answer, folder: Path) -> None:
     write_json(folder / ANSWER, answer.as_dict())
 
 
-def _trainings(candidates: int, folds: int) -> int:
-    """Return how many trainings there are: of pairs of folds, of single folds, and the last one."""
-    pairs = folds * (folds - 1) // 2 if folds > 2 else 0
-    return candidates * pairs + folds + 1
-
-
 def _same_width(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
     widest = max(picture.shape[1] for picture in pictures)
     return [np.pad(p, ((0, 0), (0, widest - p.shape[1]), (0, 0))) for p in pictures]
@@ -315,6 +308,12 @@ def _gone(evaluations: Sequence[models.RecordedEvaluation]) -> str:
         f"evaluations on {names} were recorded for the earlier model and are gone with it, because "
         "the new one has other weights; evaluate --record measures it"
     )
+
+
+def require_name(name: str, settings: AdaptSettings, folder: Path, *, data: DataSet) -> None:
+    """Refuse a name before an adaptation that `registered` would refuse after it."""
+    is_same = AdaptDirectory(folder).is_answered(record_of(settings, data))
+    models.check_name(name, folder / MODEL if is_same else None)
 
 
 def registered(name: str, half_precision: bool, answer: Answer) -> Path:

@@ -23,9 +23,9 @@ import numpy as np
 
 from kerasunet.adapt.answer import Answer, candidate_lines, dice_of_objects, start_table
 from kerasunet.adapt.cross_validation import Estimate
-from kerasunet.adapt.settings import AdaptSettings, suffice
+from kerasunet.adapt.settings import suffice
 from kerasunet.data.cases import DataSet
-from kerasunet.data.identification import image_identities, known_images
+from kerasunet.data.identification import known_images
 from kerasunet.drawing import draw_comparison, png
 from kerasunet.files import (
     read_json,
@@ -98,6 +98,19 @@ class AdaptDirectory:
         if earlier is None:
             return {}
         return read_values(earlier, _TOLD, "the answer of an adaptation", remedy=_OTHER)
+
+    def is_answered(self, asked: Mapping[str, Any]) -> bool:
+        """Whether the same has been asked before, so that answer and model stay.
+
+        Args:
+            asked: What `record_of` returned.
+        """
+        try:
+            known, told = read_json(self.path / RECORD), read_json(self.path / ANSWER)
+            same = {**asked, **known} == {**known, **asked}  # An older record lacks settings.
+            return same and told["images"] == len(asked["images"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
 
     def claim(self, asked: Mapping[str, Any]) -> None:
         """Write down what the directory is about, once nothing else can refuse the adaptation."""
@@ -227,20 +240,6 @@ def _move(source: Path, target: Path) -> None:
         return
     with writing(target):
         os.replace(source, target)
-
-
-def record_of(settings: AdaptSettings, data: DataSet) -> dict[str, Any]:
-    """Return what the directory of an adaptation says of it: data set, objects and images.
-
-    Args:
-        settings: What counts as an object.
-        data: The annotated cases.
-    """
-    return {
-        "data": data.name,
-        "objects": settings.chosen_objects or str(data.objects),
-        "images": sorted(image_identities(data.cases).values()),
-    }
 
 
 _STYLE = """

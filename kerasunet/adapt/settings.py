@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.objects import ObjectChoice
 from kerasunet.schema import check, option
-from kerasunet.training.settings import FinetuneSettings, Optimization
+from kerasunet.training.settings import FinetuneSettings, Optimization, to_json
 
 if TYPE_CHECKING:
-    from kerasunet.data.cases import Case
+    from kerasunet.data.cases import Case, DataSet
 
 _SHARED = {item.name: item for item in fields(FinetuneSettings)}
 FOLDS = 4
@@ -128,9 +129,40 @@ class AdaptSettings:
         )
 
 
+def record_of(settings: AdaptSettings, data: DataSet) -> dict[str, Any]:
+    """Return what the directory of an adaptation says of it: data set, objects, images, settings.
+
+    Args:
+        settings: Of the adaptation; files and folders are recorded by their names.
+        data: The annotated cases.
+    """
+    from kerasunet.data.identification import image_identities
+
+    named = replace(
+        settings,
+        data=data.name,
+        manual_dir=None,
+        starts=tuple(Path(start).name for start in settings.starts),
+        groups=settings.groups and Path(settings.groups).name,
+        optimization=replace(settings.optimization, precision=AdaptSettings.optimization.precision),
+    )
+    return {
+        "data": data.name,
+        "objects": settings.chosen_objects or str(data.objects),
+        "images": sorted(image_identities(data.cases).values()),
+        "settings": to_json(named),
+    }
+
+
 def suffice(cases: Sequence[Case]) -> bool:
     """Whether cases are enough to tune layers and to test on groups left out."""
     return len(cases) >= SMALLEST and len({case.group for case in cases}) > 1
+
+
+def fit_count(candidates: int, folds: int) -> int:
+    """Return how many trainings there are: of pairs of folds, of single folds, and the last one."""
+    pairs = folds * (folds - 1) // 2 if folds > 2 else 0
+    return candidates * pairs + folds + 1
 
 
 class Listener(Protocol):

@@ -331,29 +331,41 @@ def _check_output(path: Path, is_file: bool) -> None:
 
 
 def _check_owner(path: Path) -> None:
-    """Refuse a file that a run, a study or predictions in its folder write, or are about to."""
-    run, given = RunDirectory(path.parent), path.absolute()
-    if run.has_record and run.writes(path):
-        raise FileExistsError(f"{path}: is a file of the run in {path.parent}; give another name")
-    if path.name in _STUDY_TABLES and path.with_name("study.json").is_file():
-        raise FileExistsError(f"{path}: is a table of the study there; give another name")
-    for folder, record in itertools.product(given.parents[:2], _LISTS):
+    """Refuse a file that a run, a study or predictions in its folder write, or are about to.
+
+    A link is written through, so neither it nor what it leads to may be such a file.
+    """
+    for given in (path, path.resolve()):
+        run = RunDirectory(given.parent)
+        if run.has_record and run.writes(given):
+            owner = f"is a file of the run in {run.path}"
+        elif given.name in _STUDY_TABLES and given.with_name("study.json").is_file():
+            owner = "is a table of the study there"
+        elif folder := _lists(given.absolute()):
+            owner = f"is listed in {folder}"
+        else:
+            continue
+        raise FileExistsError(f"{path}: {owner}; give another name")
+
+
+def _lists(path: Path) -> Path | None:
+    """Return the record of predictions or of a report that a file belongs to, if it does."""
+    for folder, record in itertools.product(path.parents[:2], _LISTS):
         with suppress(OSError, ValueError, LookupError, TypeError):
-            if given.relative_to(folder).as_posix() in read_json(folder / record)["files"]:
-                break
-    else:
-        return
-    raise FileExistsError(f"{path}: is listed in {folder / record}; give another name")
+            if path.relative_to(folder).as_posix() in read_json(folder / record)["files"]:
+                return folder / record
+    return None
 
 
 def _check_replaced(path: Path, mark: bytes | None) -> None:
     if not path.is_file():
         raise FileExistsError(f"{path}: is a device or the like; give the name of a file")
     require_replaceable(path)
-    run = RunDirectory(path.parent)
+    real = path.resolve()
+    run = RunDirectory(real.parent)
     with path.open("rb") as file:
         is_of_study = file.readline().startswith(_STUDY_TABLE)
-    if is_of_study or (path.name == run.cases.name and run.summary.is_file()):
+    if is_of_study or (real == run.cases and run.summary.is_file()):
         what = "study" if is_of_study else "run"
         raise FileExistsError(f"{path}: is the table of a {what}; give another file")
     if mark is not None and not is_marked(path, mark):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from kerasunet import models
 from kerasunet.backend import cheap_start, start_backend
 from kerasunet.cli import options as shared
-from kerasunet.files import is_marked, require_replaceable
+from kerasunet.files import is_marked, read_json, require_replaceable
 from kerasunet.metrics import DETECTION_IOU, bounds_in_words
 from kerasunet.runs.directory import RunDirectory
 from kerasunet.schema import Option, read_rows
@@ -324,12 +325,13 @@ def held_out_rows(directory: Path, summary: dict) -> list[dict[str, str]]:
 def require_same_test(
     directories: list[Path], summaries: list[dict], tables: list[list[dict[str, str]]]
 ) -> None:
-    """Refuse runs that were not measured on the same cases with the same masks.
+    """Refuse runs that were not trained and measured on the same images and masks.
 
     Raises:
-        ValueError: Their data, split or, at one image size, areas of masks differ.
+        ValueError: Their data, split or, at one image size, pixels or areas of masks differ.
     """
     truths: dict[int, tuple[Path, list[tuple[str, str, float]]]] = {}
+    contents: dict[tuple[int, int], tuple[Path, str]] = {}
     for directory, summary, rows in zip(directories, summaries, tables, strict=True):
         differs, other = "", directories[0]
         for what in ("data", "split"):
@@ -339,8 +341,24 @@ def require_same_test(
         if truth and not differs:  # Masks are redrawn or exchanged without another name.
             other, known = truths.setdefault(summary["settings"]["image_size"], (directory, truth))
             differs = "" if truth == known else "area of the held-out masks"
+        if not differs and (found := _content(directory, summary)):
+            other, content = contents.setdefault(found[0], (directory, found[1]))
+            differs = "" if found[1] == content else "content of images or masks"
         if differs:
             raise ValueError(
                 f"{directory}: has a different {differs} from {other}, so their numbers cannot be "
                 "compared"
             )
+
+
+def _content(directory: Path, summary: dict) -> tuple[tuple[int, int], str] | None:
+    """Return how a run read its images, size and channels, and the digest of their pixels.
+
+    Digests of pixels that were read in different ways cannot be compared; `None` without a digest.
+    """
+    files, channels = RunDirectory(directory), 1
+    with suppress(FileNotFoundError):
+        channels = models.card(files.model).architecture.channels
+    known = files.config.is_file() and read_json(files.config).get("digests", {})
+    digest = known and known.get("images and masks")
+    return ((summary["settings"]["image_size"], channels), digest) if digest else None

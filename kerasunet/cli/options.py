@@ -289,3 +289,19 @@ def _patients_in_names(data: DataSet) -> list[str]:
 def estimate(mean: float, low: float, high: float, *, form: str) -> str:
     """Return a mean with the ends of its interval in brackets."""
     return f"{mean:{form}} ({bounds_in_words(low, high, form)})"
+
+
+def add_save_as(parser: argparse.ArgumentParser) -> None:
+    """Add the option that registers a model."""
+    parser.add_argument(
+        "--save-as", metavar="NAME", help="also register the model as saved_models/NAME.keras"
+    )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a run that has a directory."""
+    add_save_as(parser)
+    add = parser.add_argument
+    add("--half-precision", action="store_true", help="with --save-as: a file of half the size")
+    restart = "start over, and remove an earlier run in the output folder once this one is kept"
+    add("--restart", action="store_true", help=restart)

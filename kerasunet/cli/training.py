@@ -36,7 +36,7 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
     fitting = f"{init.help} (the start that fits the images: ultrasound, xray, or natural)"
     shared.add_option(parser, "init", replace(init, help=fitting))
     add("--output", type=Path, help="run directory (default: runs/DATA_LAYERS)")
-    _add_run_arguments(parser)
+    shared.add_run_arguments(parser)
     shared.add_optimization(parser, FinetuneSettings.optimization)
     shared.add_architecture(parser, "with --init scratch")
 
@@ -56,8 +56,7 @@ def run_finetune(options: argparse.Namespace) -> int:
     )
     directory = options.output or _default_directory(settings)
     files = runs.RunDirectory(directory)
-    if options.save_as is not None:
-        models.check_name(options.save_as, None if options.restart else files.model)
+    _check_name(options, files)
     if options.init or models.is_registered(settings.init):
         _check_layers(settings)
     prepared = runs.prepare(settings)
@@ -81,6 +80,13 @@ def run_finetune(options: argparse.Namespace) -> int:
         saved = models.register(files.model, options.save_as, options.half_precision)
         print(f"registered  {saved}")
     return 0
+
+
+def _check_name(options: argparse.Namespace, files: runs.RunDirectory) -> None:
+    """Refuse a name before training; only the model of a finished run may have it already."""
+    if options.save_as is not None:
+        is_finished = files.summary.is_file() and not options.restart
+        models.check_name(options.save_as, files.model if is_finished else None)
 
 
 def _recorded_init(files: runs.RunDirectory) -> str | None:
@@ -147,7 +153,7 @@ def _how_to_load(model: Path) -> str:
     try:
         models.digest(model)
     except (OSError, ValueError):
-        return f"model       {model}: is gone or damaged; --restart trains it again"
+        return f"model       {model}: is gone, damaged or of another run; --restart trains it again"
     path = json.dumps(model.as_posix(), ensure_ascii=False)
     return f"load        keras.models.load_model({path})"
 
@@ -188,19 +194,11 @@ def _interval(interval: dict) -> str:
     return f"{interval['mean']:.3f}  ({bounds_in_words(interval['low'], interval['high'])})"
 
 
-def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--save-as", metavar="NAME", help="also register the model as saved_models/NAME.keras")
-    add("--half-precision", action="store_true", help="with --save-as: a file of half the size")
-    restart = "start over, and remove an earlier run in the output folder once this one is kept"
-    add("--restart", action="store_true", help=restart)
-
-
 def add_pretrain_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     shared.add_settings(parser, PretrainSettings)
     add("--output", type=Path, default=Path("runs/natural"), help="(runs/natural)")
-    _add_run_arguments(parser)
+    shared.add_run_arguments(parser)
     shared.add_optimization(parser, PretrainSettings.optimization)
     shared.add_architecture(parser, "with --init scratch")
 
@@ -218,8 +216,7 @@ def run_pretrain(options: argparse.Namespace) -> int:
         augmentation=PRESETS[options.augmentation],
     )
     files = runs.RunDirectory(options.output)
-    if options.save_as is not None:
-        models.check_name(options.save_as, None if options.restart else files.model)
+    _check_name(options, files)
     if settings.init != "scratch":
         models.check(settings.init)
     data = runs.load_pretraining_data(settings)
@@ -246,7 +243,7 @@ def _pretraining_report(trained: runs.Pretrained) -> str:
     dice = trained.dice
     lines = [
         f"Dice on {dice.n} validation cases  {_interval(vars(dice))}",
-        f"model  {trained.files.model}",
+        _how_to_load(trained.files.model),
     ]
     return "\n".join([*lines, CONSTANT] if trained.summary["constant_prediction"] else lines)
 
@@ -259,9 +256,7 @@ def add_adapt_arguments(parser: argparse.ArgumentParser) -> None:
     names = {*declared(Optimization)} - {"seed", "precision"}
     shared.add_settings(parser, adapt.AdaptSettings.optimization, without=names)
     parser.add_argument("--output", type=Path, help="output folder (default: runs/adapt_FOLDER)")
-    parser.add_argument(
-        "--save-as", metavar="NAME", help="also register the model as saved_models/NAME.keras"
-    )
+    shared.add_save_as(parser)
 
 
 def run_adapt(options: argparse.Namespace) -> int:
@@ -283,6 +278,8 @@ def run_adapt(options: argparse.Namespace) -> int:
         models.check_name(options.save_as, directory / "model.keras")
     data = adapt.load_cases(settings)  # What is wrong with it is said before TensorFlow starts.
     start_backend()
+    if options.save_as:
+        adapt.require_name(options.save_as, settings, directory, data=data)
     with AdaptProgress() as progress:
         answer = adapt.adapt(settings, directory, progress, data=data)
     print(shared.printable("\n\n".join(answer.sentences())))

@@ -106,14 +106,14 @@ def _listed(name: str, manual_dir: str | os.PathLike | None, size: int) -> DataS
     if not name.strip():
         raise ValueError("the name of the data is empty; give a folder, a file or a data set")
     path = expanded(name)
+    if path.name == "..":  # A folder is called by its name, wherever one is.
+        path = path.resolve()
     if path.exists():
         return layouts.read_folder(path) if path.is_dir() else layouts.read_file(path)
     if name in builders.NAMES:
         return builders.load_cases(name)
-    raise FileNotFoundError(
-        f"{name}: not a folder, a file or a data set; the data sets are "
-        f"{', '.join([*SIMULATED, *builders.NAMES])}"
-    )
+    known = "the data sets are " + ", ".join([*SIMULATED, *builders.NAMES])
+    raise FileNotFoundError(f"{name}: not a folder, a file or a data set; {known}")
 
 
 def _published(name: str, folder: Path) -> DataSet:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from kerasunet.data import readers
 from kerasunet.data.cases import NEAR_DUPLICATES, Grouped
+from kerasunet.schema import typed
 
 _TERTILES = 3
 _MOST_YEARS = 5  # Of one patient; more of them are numbers that look like years.
@@ -124,6 +125,8 @@ def split_cases(
         ValueError: There are too few groups for the folds or too few images for the sizes, keys
             repeat, or the official division does not fit or divides a group.
     """
+    numbers = (train_size, validation_size, fold, folds, seed)
+    train_size, validation_size, fold, folds, seed = (typed("number", "int", n) for n in numbers)
     _check_numbers(train_size, validation_size, fold=fold, folds=folds)
     groups = _seeded_groups(cases, seed, sizes)
     if official is not None and disjoint:

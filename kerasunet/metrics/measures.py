@@ -15,7 +15,10 @@ def area_mm2(mask: NDArray[np.bool_], spacing: tuple[float, float] | None) -> fl
         mask: bool, (H, W).
         spacing: millimeters per pixel, (row, column).
     """
-    return None if spacing is None else int(np.count_nonzero(mask)) * spacing[0] * spacing[1]
+    if spacing is None:
+        return None
+    row, column = map(float, spacing)  # A short type of NumPy's would overflow.
+    return int(np.count_nonzero(mask)) * row * column
 
 
 def dice(truth: ArrayLike, prediction: ArrayLike) -> float:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kerasunet.files import read_json
 from kerasunet.metrics import METRICS, Interval, bounds_in_words, unit_in_words, with_unknown_bounds
 from kerasunet.objects import Objects
 from kerasunet.schema import (
@@ -320,6 +322,46 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[str]:
             f"| {metric.label}{unit} | {interval['mean']:.3f} | "
             f"{bounds_in_words(interval['low'], interval['high'])} |"
         )
+
+
+def require_of_run(path: Path, **told: Mapping[str, Any]) -> None:
+    """Refuse the card of a model that was exchanged, together with it, for that of another run.
+
+    Args:
+        path: The card; only the `model.json` of a finished run is of that run.
+        told: The `settings` and `metrics` that it holds.
+
+    Raises:
+        ValueError: The run's `summary.json` beside it has others.
+    """
+    beside = path.with_name("summary.json")
+    if path.name != "model.json" or not beside.is_file():
+        return
+    try:
+        summary = read_json(beside)
+        metrics = summary.get("after") or summary["metrics"]
+        is_own = {"settings": summary["settings"], "metrics": metrics} == told
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return  # Something else is called so.
+    if not is_own:
+        raise ValueError(
+            f"{path}: it and its model are of another run than {beside.name} beside them; restore "
+            "those of this run, or give the others another name"
+        )
+
+
+def data_notes(
+    trained: DataNote, evaluated: DataNote, evaluations: Sequence[RecordedEvaluation]
+) -> list[str]:
+    """Return lines about the data that a model was trained and evaluated on, each set once."""
+    notes = [("Trained on", trained), ("Evaluated on", evaluated)]
+    others = {one.data.name: one.data for one in evaluations}
+    notes += [("Evaluated on", data) for data in others.values()]
+    return [
+        f"- {role} `{note.name}` ({note.cases} cases in the set). Terms: {note.terms}. "
+        f"{note.citation}".rstrip()
+        for role, note in notes
+    ]
 
 
 def output_in_words(objects: Objects) -> str:

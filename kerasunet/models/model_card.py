@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasunet.architecture import Architecture
-from kerasunet.files import require_replaceable, write_json, write_text
+from kerasunet.files import require_replaceable, strict, write_json, write_text
 from kerasunet.metrics import POLICY
 from kerasunet.models.card_fields import (
     DIGEST,
@@ -26,6 +26,7 @@ from kerasunet.models.card_fields import (
     ImageRanges,
     LeftOut,
     RecordedEvaluation,
+    data_notes,
     decoded,
     encoded,
     json_field,
@@ -33,6 +34,7 @@ from kerasunet.models.card_fields import (
     metrics_table,
     optional_json_field,
     output_in_words,
+    require_of_run,
 )
 from kerasunet.objects import ONE_OBJECT, Objects, modality_of
 from kerasunet.schema import COUNT, FLAG, TEXT, TEXTS, Kind, faults, whole
@@ -232,6 +234,13 @@ class ModelCard:
             raise ValueError(f"not a model card: {card.marked} do not take {card.classes} channels")
         return card
 
+    def require_readable(self, path: Path) -> None:
+        """Refuse a card for a model file that could not be read back, such as one with a set."""
+        try:
+            self.from_json(json.loads(json.dumps(strict(self.to_json()))))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: its card could not be read back: {error}") from None
+
     def to_json(self) -> dict[str, Any]:
         """Return the values of `NAME.json`."""
         shape = {**vars(self.architecture), "classes": self.classes}
@@ -259,11 +268,12 @@ def read_card(path: Path) -> ModelCard:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not a card; the message names the file and what is wrong in it.
+        ValueError: It is not a card, or that of another run than the one in its folder.
     """
     with open(path, "rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    return parse_card(content, str(path))
+        card = parse_card(file.read(MOST_BYTES + 1), str(path))
+    require_of_run(path, settings=card.settings, metrics=card.metrics)
+    return card
 
 
 @lru_cache(maxsize=32)  # A study asks for its start's card in every run, with 10,000 images in it.
@@ -274,15 +284,13 @@ def parse_card(content: bytes, name: str) -> ModelCard:
         ValueError: It is not a card.
     """
     if len(content) > MOST_BYTES:
-        raise ValueError(
-            f"{name}: larger than {MOST_BYTES >> 20} MB, so it is not a model card; {_REMEDY}"
-        )
+        most = f"{MOST_BYTES >> 20} MB"
+        raise ValueError(f"{name}: larger than {most}, so it is not a model card; {_REMEDY}")
     try:
         values = json.loads(content.decode("utf-8"))
-    except RecursionError:
-        raise ValueError(f"{name}: not a readable JSON file (nested too deeply)") from None
-    except ValueError as error:
-        raise ValueError(f"{name}: not a readable JSON file ({error}); {_REMEDY}") from None
+    except (ValueError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise ValueError(f"{name}: not a readable JSON file ({why}); {_REMEDY}") from None
     try:
         return ModelCard.from_json(values)
     except ValueError as error:
@@ -291,6 +299,7 @@ def parse_card(content: bytes, name: str) -> ModelCard:
 
 def write_card(path: Path, card: ModelCard) -> None:
     """Write `NAME.json` and `NAME.md` beside a model file; neither if one is write-protected."""
+    card.require_readable(path)
     require_replaceable(path.with_suffix(".md"))
     write_json(path.with_suffix(".json"), card.to_json())
     write_text(path.with_suffix(".md"), card.to_markdown())
@@ -335,7 +344,7 @@ def _lines(card: ModelCard) -> list[str]:
         "",
         "## Data",
         "",
-        *_data_notes(card),
+        *data_notes(card.data, card.evaluation_data, card.evaluations),
         "",
     ]
 
@@ -377,8 +386,8 @@ def _other_evaluations(card: ModelCard) -> list[str]:
     for one in card.evaluations:
         views = ", with mirror images" if one.mirrored else ""
         lines += [f"## On `{one.data.name}`, {_seen_of(one, card)}{views}", ""]
-        lines += [*metrics_table(one.metrics), ""]
-        lines += [f"At {one.image_size}×{one.image_size} pixels, threshold {one.threshold}.", ""]
+        how = f"At {one.image_size}×{one.image_size} pixels, threshold {one.threshold}."
+        lines += [*metrics_table(one.metrics), "", how, ""]
     return lines
 
 
@@ -387,14 +396,3 @@ def _seen_of(one: RecordedEvaluation, card: ModelCard) -> str:
         return f"{one.seen} of {one.metrics['n']} cases trained on or chosen by"
     unknown = card.may_have_seen(one)
     return "not known which of it was trained on" if unknown else "none of which was trained on"
-
-
-def _data_notes(card: ModelCard) -> list[str]:
-    notes = [("Trained on", card.data), ("Evaluated on", card.evaluation_data)]
-    others = {one.data.name: one.data for one in card.evaluations}
-    notes += [("Evaluated on", data) for data in others.values()]
-    return [
-        f"- {role} `{note.name}` ({note.cases} cases in the set). Terms: {note.terms}. "
-        f"{note.citation}".rstrip()
-        for role, note in notes
-    ]

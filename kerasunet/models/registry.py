@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def card(name_or_path: str | os.PathLike) -> ModelCard:
     path = _card_file(name_or_path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: this model has no card; copy it beside the .keras file")
-    return read_card(path)
+    return deepcopy(read_card(path))  # Which is read once for several callers.
 
 
 def is_registered(name_or_path: str | os.PathLike) -> bool:

@@ -152,7 +152,7 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
             a model, `NAME.md` was edited, or the path is a link to a model with a card.
         TypeError: The card is not a `ModelCard`.
         NotWritten: One of the three is write-protected, or the like.
-        ValueError: The path does not end in `.keras`.
+        ValueError: The path does not end in `.keras`, or the card could not be read back.
     """
     path = expanded(path)
     if path.suffix != ".keras":
@@ -170,7 +170,6 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
         require_replaceable(path.with_suffix(suffix))
     from kerasunet.network import is_overlapping, plain_copy
 
-    write_atomically(path, plain_copy(model).save)
     saved = replace(
         card,
         name=path.stem,
@@ -180,12 +179,14 @@ def save(model: keras.Model, path: str | os.PathLike, card: ModelCard) -> None:
         parameters=model.count_params(),
         versions=versions(),
         saved=datetime.now(UTC).isoformat(timespec="seconds"),
-        sha256=sha256(path),
+        sha256="0" * 64,
         storage="float32",
         evaluations=(),
         unknown={},
     )
-    write_card(path, saved)
+    saved.require_readable(path)
+    write_atomically(path, plain_copy(model).save)
+    write_card(path, replace(saved, sha256=sha256(path)))
 
 
 def keep_file(path: Path, earlier: Path) -> tuple[RecordedEvaluation, ...]:
@@ -209,8 +210,8 @@ def keep_file(path: Path, earlier: Path) -> tuple[RecordedEvaluation, ...]:
     if not is_whole or _network_in(path) != _network_in(earlier):
         return known.evaluations
     write_atomically(path, lambda temporary: shutil.copyfile(earlier, temporary))
-    card = read_card(path.with_suffix(".json"))
-    write_card(path, replace(card, sha256=known.sha256, evaluations=known.evaluations))
+    kept = {name: getattr(known, name) for name in ("sha256", "evaluations", "saved", "versions")}
+    write_card(path, replace(read_card(path.with_suffix(".json")), **kept))
     return ()
 
 

@@ -527,6 +527,29 @@ def test_the_command_answers_in_words(short, pairs, tiny_model_file, call_cli):
     assert "training steps to come" in done.stderr
 
 
+@pytest.mark.slow
+def test_a_name_that_could_not_be_given_is_refused_before_training(
+    short, pairs, tiny_model_file, call_cli, monkeypatch
+):
+    monkeypatch.setenv("KERASUNET_MODELS", str(Path("registered").absolute()))
+    shutil.copytree(pairs, "pairs")
+    words = ["adapt", "pairs", "--budget", "quick", "--minutes", "0.01", "--output", "lab"]
+    words += ["--starts", str(tiny_model_file), "--save-as", "mine"]
+    for _ in range(2):  # The same again is the same model.
+        done = call_cli(*words)
+        assert done.returncode == 0, done.stderr
+        assert models.card("mine").saved == models.card("lab/model.keras").saved
+    before = kept_fits(Path("lab")), models.card("lab/model.keras")
+    refusals = [call_cli(*words, "--seed", 1)]
+    Path("pairs/images/scan00.png").unlink()
+    Path("pairs/masks/scan00.png").unlink()
+    refusals.append(call_cli(*words))
+    for refused in refusals:
+        assert refused.returncode == 2 and "choose another name" in refused.stderr
+        assert "looking at the images" not in refused.stderr
+    assert before == (kept_fits(Path("lab")), models.card("lab/model.keras"))
+
+
 def test_data_that_cannot_be_used_leave_nothing_and_cost_no_start_of_tensorflow(run_cli, tmp_path):
     done = run_cli("adapt", "nowhere", "--output", "out", environment={"PYTHONVERBOSE": "1"})
     assert done.returncode == 2 and "nowhere: " in done.stderr

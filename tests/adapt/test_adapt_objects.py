@@ -18,7 +18,8 @@ from kerasunet import UNet, models
 from kerasunet.adapt import AdaptSettings, Answer, adapt
 from kerasunet.adapt.background import adapt_settings
 from kerasunet.adapt.candidates import Candidate, Contenders
-from kerasunet.adapt.directory import AdaptDirectory, record_of
+from kerasunet.adapt.directory import AdaptDirectory
+from kerasunet.adapt.settings import record_of
 from kerasunet.adapt.starts import LeftOut, NewHead, Untouched, usable_starts, with_new_heads
 from kerasunet.adapt.survey import Survey
 from kerasunet.data import load

@@ -6,9 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import pytest
+from helpers.images import write_disc_pairs
 
 from kerasunet.cli import main
+from kerasunet.schema import read_rows
 
 QUICK = ["--steps", 4, "--batch-size", 2, "--validate-every", 2, "--image-size", 32]
 
@@ -41,7 +44,7 @@ def test_compare_ranks_runs_and_refuses_other_data(call_cli, tiny_model_file):
     folders = {row.split("`")[5].split("/")[-2] for row in rows}
     assert (len(rows), folders) == (2, {Path.cwd().name, "other"})
     assert sum("| `model.keras 01234567` |" in row for row in rows) == 1
-    for name in ("summary.json", "config.json"):
+    for name in ("summary.json", "config.json", "model.json"):
         record = Path("other/none", name)
         record.write_text(record.read_text().replace('"threshold": 0.5', '"threshold": 0.3'))
     told = call_cli("compare", "none", "other/none").stdout
@@ -58,6 +61,28 @@ def test_compare_ranks_runs_and_refuses_other_data(call_cli, tiny_model_file):
     refused = call_cli("compare", "none", "head")
     assert refused.returncode == 2
     assert "cannot be compared" in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["masks", "images"])
+def test_compare_refuses_runs_of_other_pixels(call_cli, tiny_model_file, part):
+    """Masks that were redrawn with the same areas, or images that were only trained on."""
+    Path("cases").mkdir()
+    write_disc_pairs(Path("cases"), 12)
+    words = ["finetune", "--init", tiny_model_file, "--layers", "none", "--data", "cases"]
+    sizes = ["--train-size", 4, "--validation-size", 2, *QUICK]
+    for name in ("one", "again"):
+        done = call_cli(*words, *sizes, "--output", name)
+        assert done.returncode == 0, done.stderr
+    assert call_cli("compare", "one", "again").returncode == 0
+    tested = {Path(row["key"]).stem for row in read_rows(Path("one/cases.csv"), {"key": str})}
+    for path in Path("cases", part).iterdir():
+        if (path.stem in tested) == (part == "masks"):
+            cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)[:, ::-1])
+    assert call_cli(*words, *sizes, "--output", "other").returncode == 0
+    refused = call_cli("compare", "one", "again", "other")
+    assert refused.returncode == 2
+    assert "other: has a different content of images or masks from one, so" in refused.stderr
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ from kerasunet.files import (
 from kerasunet.processes import environment
 from kerasunet.runs import predictions
 from kerasunet.runs.directory import RunDirectory, exclusive
+from kerasunet.runs.finetuning import Run
 from kerasunet.study.report import require_free
 from kerasunet.training.settings import FinetuneSettings, PretrainSettings
 
@@ -259,6 +260,10 @@ def test_no_file_gets_a_name_that_a_folder_s_own_command_is_about_to_write(place
     }.items():
         with pytest.raises(FileExistsError, match=f"^{path}: {told}; give another name"):
             check_outputs("evaluate", argparse.Namespace(csv=Path(path)))
+        Path("link.csv").symlink_to(path)  # A link is written through.
+        with pytest.raises(FileExistsError, match=f"^link.csv: {told.replace('run in ', '')}"):
+            check_outputs("evaluate", argparse.Namespace(csv=Path("link.csv")))
+        Path("link.csv").unlink()
     export = argparse.Namespace(output=Path("run/model.h5"), format="h5")  # And `model.json`.
     with pytest.raises(FileExistsError, match="run/model.json: is a file of the run"):
         check_outputs("export", export)
@@ -367,6 +372,8 @@ def test_a_registered_model_is_not_replaced_by_another(call, place, earlier, tin
     assert status == 0 and models.card("mine").storage == "float16", said
     refused(call, *words, "other", saying=f"{registered}: is registered already, and is another")
     refused(call, *words, "run", "--restart", saying="choose another name, or remove that model")
+    (earlier / "summary.json").unlink()  # It would be trained again.
+    refused(call, *words, "run", saying=f"{registered}: is registered already, and is another")
     with pytest.raises(FileExistsError, match="is another model"):
         models.register(tiny_model_file, "mine")
     registered.with_name("words.md").write_text(THESIS)
@@ -396,8 +403,34 @@ def test_a_finished_run_is_shown_whatever_it_has_lost(call, earlier, tiny_model_
     before = contents(earlier)
     status, said = call(*words)
     assert (status, contents(earlier)) == (0, before) and "run/layers.txt: is gone" in said
-    assert "run/model.keras: is gone or damaged" in said and "load_model" not in said
+    assert (
+        "run/model.keras: is gone, damaged or of another run" in said and "load_model" not in said
+    )
     refused(call, *words, "--save-as", "mine", saying="run/model.keras: ")
+
+
+@pytest.mark.slow
+def test_the_model_of_another_run_is_not_taken_for_that_of_this_one(
+    call, place, earlier, tiny_model_file
+):
+    """Exchanged with its card, which it agrees with; under another name it is a model like any."""
+    for name in ("model.keras", "model.json", "model.md"):
+        shutil.copy(tiny_model_file.with_name(name), earlier)
+        shutil.copy(tiny_model_file.with_name(name), place / name.replace("model", "other"))
+    words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "run"]
+    status, said = call(*words)
+    assert (status, "load_model" in said) == (0, False) and "or of another run; --restart" in said
+    saying = "run/model.json: it and its model are of another run than summary.json beside them"
+    refused(call, *words, "--save-as", "mine", saying=saying)
+    refused(call, "evaluate", "run/model.keras", "--data", "simulated-xray:12", saying=saying)
+    refused(call, "export", "run/model.keras", "--format", "onnx", "--output", "x", saying=saying)
+    refused(call, "push", "run/model.keras", "--to", "pushed", saying=saying)
+    refused(call, "compare", "run", saying=saying)
+    with pytest.raises(ValueError, match="of another run than summary.json"):
+        Run(earlier, {}).load_model()
+    models.register("other.keras", "mine")
+    assert models.load("mine").name == "unet"
+    assert call(*words, "--restart")[0] == 0 and models.card(earlier / "model.keras")
 
 
 def test_a_model_that_could_not_be_registered_is_not_trained(call, place, tiny_model_file):

@@ -54,12 +54,14 @@ class OwnOptimizer(keras.optimizers.SGD):
     """A caller's class that Keras can't find by name."""
 
 
-def moves(strategy: str, policy: str) -> dict[str, np.ndarray]:
+def moves(strategy: str, policy: str, averaged: bool) -> dict[str, np.ndarray]:
     """One step from the same weights under a strategy: how far each weight moved."""
     keras.utils.set_random_seed(0)
     with dtype_policy(policy):
         model = UNet(base_filters=4, depth=1)
-    model.compile(OwnOptimizer(1.0), loss="binary_crossentropy")
+    settings = {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 1}
+    optimizer = OwnOptimizer(1.0, **(settings if averaged else {}))
+    model.compile(optimizer, loss="binary_crossentropy")
     set_trainable(model, strategy)
     assert type(getattr(model.optimizer, "inner_optimizer", model.optimizer)) is OwnOptimizer
     before = values(model)
@@ -70,13 +72,18 @@ def moves(strategy: str, policy: str) -> dict[str, np.ndarray]:
 
 def check_rate_factors() -> None:
     """One whole step is enough to compare with: in another precision it is nearly the same."""
-    whole = moves("all", "float32")
-    for policy, tolerance in (("float32", 1e-4), ("mixed_float16", 0.04)):
-        soft = moves("contracting+0.1*expanding", policy)
+    wholes = {averaged: moves("all", "float32", averaged) for averaged in (False, True)}
+    cases = ("float32", False, 1e-4), ("mixed_float16", False, 0.04), ("float32", True, 1e-4)
+    for policy, averaged, tolerance in cases:
+        soft, whole = moves("contracting+0.1*expanding", policy, averaged), wholes[averaged]
         for path, factor in {"enc1_conv1/kernel": 1, "head/kernel": 0.1}.items():
             expected = factor * whole[path]
             size = np.linalg.norm(expected)
-            assert np.linalg.norm(soft[path] - expected) < tolerance * size, (policy, path)
+            assert np.linalg.norm(soft[path] - expected) < tolerance * size, (
+                policy,
+                averaged,
+                path,
+            )
 
 
 def check_masks() -> None:

@@ -94,6 +94,19 @@ def test_names_that_would_mean_something_else_are_refused(copy, monkeypatch, nam
     assert not (copy.parent / "registered").exists()
 
 
+@pytest.mark.parametrize("wrong", [{"image_size": np.int64(32)}, {"settings": {"data": Path("x")}}])
+def test_a_card_that_could_not_be_read_back_replaces_no_model(copy, wrong):
+    """The model would lie beside the card of another, and neither could be opened again."""
+    before = {path.name: path.read_bytes() for path in copy.parent.iterdir()}
+    known = models.card(copy)
+    with pytest.raises(ValueError, match=r"model.keras: its card could not be read back: "):
+        models.save(models.load(copy), copy, replace(known, **wrong))
+    with pytest.raises(ValueError, match="its card could not be read back: not a model card: eval"):
+        models.record(copy, replace(known.held_out, threshold=1.5))
+    assert {path.name: path.read_bytes() for path in copy.parent.iterdir()} == before
+    models.load(copy)
+
+
 def test_shipped_models_stay_small():
     total = sum(path.stat().st_size for path in models.folder().iterdir())
     assert total < 80e6
