@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,6 +19,7 @@ from second_study_design import (
 )
 
 from kerasunet.layer_selection.evidence import START_WORDS, Nearness
+from kerasunet.objects import modality_of
 from kerasunet.study.figures.style import (
     BLUE,
     FAINT,
@@ -45,16 +47,27 @@ def _draw_differences(output: Path) -> None:
     cells = [c for c in strategies_cells() if (output / "strategies" / c.name / RUNS).is_file()]
     if not cells:
         return
+    rows = [[c for c in cells if modality_of(c.data) == kind] for kind in ("ultrasound", "xray")]
+    rows = [row for row in rows if row]
     with plt.rc_context(RC):
         drawn, all_axes = plt.subplots(
-            1, len(cells), figsize=(WIDTH, 2.8), sharey=True, layout="constrained"
+            len(rows),
+            max(map(len, rows)),
+            figsize=(WIDTH, 2.6 * len(rows)),
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
         )
-        told = [
-            f"{cell.name}: {_draw_cell(axes, output / 'strategies' / cell.name, cell)}"
-            for cell, axes in zip(cells, all_axes, strict=True)
-        ]
-        all_axes[0].set_yticks(range(len(PAIRS)), [f"{a} − {b}" for a, b in PAIRS])
-        all_axes[0].invert_yaxis()
+        told = []
+        for row, axes_of_row in zip(rows, all_axes, strict=True):
+            for cell, axes in zip_longest(sorted(row, key=lambda c: (c.size, c.data)), axes_of_row):
+                if cell is None:
+                    axes.set_axis_off()
+                    continue
+                words = _draw_cell(axes, output / "strategies" / cell.name, cell)
+                told.append(f"{cell.name}: {words}")
+        all_axes[0, 0].set_yticks(range(len(PAIRS)), [f"{a} − {b}" for a, b in PAIRS])
+        all_axes[0, 0].invert_yaxis()
         drawn.supxlabel("difference in Dice", fontsize=RC["axes.labelsize"])
         title = "Strategies compared over disjoint training sets"
         caption = (

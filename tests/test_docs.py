@@ -7,8 +7,11 @@ import configparser
 import contextlib
 import importlib.util
 import io
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -336,6 +339,24 @@ def test_tables_of_the_study_are_those_printed():
     printed = [line for line in output.getvalue().splitlines() if line.startswith("|")]
     assert len(printed) > 70
     assert set(printed) <= set(text_of(ROOT / "docs/first-study/index.md").splitlines())
+
+
+def test_verdicts_of_the_study_are_those_printed(tmp_path):
+    """Of the smallest cell; all others come from the same code."""
+    (tmp_path / "strategies").mkdir()
+    cell = ROOT / "docs/second-study/strategies/shenzhen-5"
+    (tmp_path / "strategies/shenzhen-5").symlink_to(cell, target_is_directory=True)
+    script = ROOT / "benchmarks/second_study.py"
+    done = subprocess.run(
+        [sys.executable, script, "claims", "--output", tmp_path],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    printed = done.stdout.splitlines()[2:]
+    assert len(printed) == 2
+    assert set(printed) <= set(text_of(ROOT / "docs/study.md").splitlines())
 
 
 # The examples of CONTRIBUTING.md
