@@ -234,6 +234,15 @@ def test_data_are_called_alike_from_wherever_they_are_named(data, monkeypatch):
         assert (found.name, found.digest) == ("data", named.digest)
 
 
+def test_a_manifest_is_read_from_wherever_it_is_named(data, monkeypatch):
+    rows = (f"images/{path.name},masks/{path.name}" for path in (data / "images").iterdir())
+    (data / "manifest.csv").write_text("\n".join(["image,mask", *rows]))
+    named = load(data / "manifest.csv")
+    monkeypatch.chdir(data / "images")
+    found = load("../manifest.csv")
+    assert (found.name, found.digest) == (named.name, named.digest) == ("data", named.digest)
+
+
 def test_short_numbers_of_numpy_do_not_overflow(own_images):
     """Products and sums of 8 bits would wrap around: to other numbers of filters and of cases."""
     short, cases = np.uint8, load(own_images).cases

@@ -25,7 +25,7 @@ OTHER = [
     {"optimization": replace(SETTINGS.optimization, learning_rate=1e-2)},
     {"optimization": replace(SETTINGS.optimization, pull=0.1)},
 ]
-TRAINED = [{}, *SHARE, OTHER[0], {**OTHER[1], **OTHER[4]}, {**OTHER[2], **OTHER[3]}, {}]
+TRAINED = [{}, *SHARE, {**OTHER[1], **OTHER[4]}, {**OTHER[2], **OTHER[3]}, {}]
 
 
 @pytest.mark.slow(10)

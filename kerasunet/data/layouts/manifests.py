@@ -158,7 +158,7 @@ def _data_set(path: Path, by_image: Mapping[Path, list[_Row]], layout: str) -> D
     cases = [_case(keys[image], rows) for image, rows in by_image.items()]
     parts = {keys[image]: PARTS[rows[0].split] for image, rows in by_image.items() if rows[0].split}
     return DataSet(
-        path.parent.absolute().name if path.name in MANIFESTS else path.stem,
+        os.path.basename(os.path.abspath(path.parent)) if path.name in MANIFESTS else path.stem,
         tuple(sorted(cases, key=lambda case: case.key)),
         layout,
         official={"manifest": parts} if parts else {},
@@ -203,7 +203,7 @@ def _faults(path: Path, line: int, cells: Mapping[str, str]) -> Iterable[str]:
                 f"{where}: {text} is a path of Windows, which this machine does not have; give "
                 "paths from the manifest's folder on"
             )
-        elif not os.path.isabs(text) and not located.is_relative_to(path.parent.absolute()):
+        elif not os.path.isabs(text) and not located.is_relative_to(os.path.abspath(path.parent)):
             yield f"{where}: {text} leaves the manifest's folder; give an absolute path"
         elif not os.path.isfile(located):  # `Path.is_file` fails on names that are too long.
             yield f"{where}: no such file: {located}"
