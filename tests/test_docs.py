@@ -716,6 +716,10 @@ READ = {
     ),
     "NIfTI: voxels of several numbers": (NIFTI, "test_color_in_a_fifth_axis_as_itk_writes_it"),
     "several frames, one wanted": ("cli/test_predict.py", "test_every_frame_is_segmented"),
+    "folder of images for `predict` or `next`, with subfolders": (
+        "cli/test_predict.py",
+        "test_images_in_subfolders_of_a_folder_of_images_are_named",
+    ),
     "mask of 0 and one value, none of it above `--mask-threshold`": (
         MASKS,
         "test_a_binary_mask_of_another_coding_is_not_empty",

@@ -243,6 +243,15 @@ def printable(text: str) -> str:
     return "".join(c if is_plain(c, "\n") else repr(c)[1:-1] for c in text)
 
 
+def tell_subfolders(folder: Path) -> None:
+    """Print what files of a folder of images are not read because they are in subfolders."""
+    from kerasunet.data.layouts.contents import files_below
+
+    if below := [path for path in files_below(folder) if path.parent != folder]:
+        kinds = kinds_in_words(below)
+        print(printable(f"{folder}: not read, in its subfolders: {kinds}; give each by itself"))
+
+
 def describe_data(data: DataSet) -> str:
     """Describe a data set in a line, and what is left out of it in one line each.
 
