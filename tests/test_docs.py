@@ -447,6 +447,10 @@ READ = {
     ),
     "TIFF mask in which 0 is white": (MASKS, "test_tiff_that_counts_from_white_is_refused"),
     "mask with transparency": (MASKS, "test_object_is_what_is_seen_on_black_or_on_nothing"),
+    "threshold near the gray level of an area of a mask, which would become speckled": (
+        MASKS,
+        "test_an_area_that_a_threshold_cuts_through_is_refused",
+    ),
     "mask that was smoothed or saved as JPEG": (
         MASKS,
         "test_masks_with_in_between_values_are_refused_unless_cut",

@@ -378,6 +378,48 @@ def test_threshold_cuts_where_it_says(folder):
     np.testing.assert_array_equal(mask_in(made, mask_threshold=40), OBJECT)
 
 
+def compressed(inside, other=(0, 0, 0), scale=6):
+    """A JPEG of areas that are large enough to be flat in it."""
+    picture = drawn(inside, BLACK, other)
+    return picture.resize((scale * SHAPE[1], scale * SHAPE[0]), Image.Resampling.NEAREST)
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("color", [(128, 0, 0), (0, 128, 0), (128, 128, 128)])
+def test_an_area_that_a_threshold_cuts_through_is_refused(folder, color, subsampling):
+    """JPEG makes 128, as Pascal VOC's colors have, to 120 to 135: a cut at 127 gave speckle."""
+    made = folder(compressed(color), ".jpg", quality=90, subsampling=subsampling)
+    whole = np.kron(OBJECT, np.ones((6, 6), bool))
+    write(made / "images" / "a.png", image_of(whole))
+    told = refusal(made, mask_threshold=127)
+    assert "which the threshold of 127 cuts through; to take them whole, give" in told
+    found = mask_in(made, mask_threshold=int(told.split()[-1]))
+    wrong = np.count_nonzero(found != whole)
+    assert wrong < (1 if subsampling == 0 else 0.05 * whole.sum())
+
+
+def test_a_threshold_is_apart_from_areas_of_several_levels(folder):
+    made = folder(compressed(WHITE, (128, 128, 128)), ".jpg", quality=90)
+    whole, other = (np.kron(area, np.ones((6, 6), bool)) for area in (OBJECT, OTHER))
+    write(made / "images" / "a.png", image_of(whole))
+    assert "cuts through" in refusal(made, mask_threshold=127)
+    np.testing.assert_array_equal(mask_in(made, mask_threshold=190), whole)
+    (problem,) = check(made, mask_threshold=190).by_kind()["doubtful-outlines"]
+    assert problem.message.endswith(
+        "areas of the gray level 128, which the threshold of 190 leaves out"
+    )
+    np.testing.assert_array_equal(mask_in(made, mask_threshold=64), whole | other)
+    assert "doubtful-outlines" not in check(made, mask_threshold=64).by_kind()
+
+
+def test_a_smooth_edge_is_cut_in_its_middle(folder):
+    """A long ramp has flat parts, too, but no area of one level."""
+    ramp = np.tile(np.linspace(0, 255, 512).round().astype(np.uint8), (64, 1))
+    made = folder(Image.fromarray(ramp))
+    write(made / "images" / "a.png", ramp)
+    np.testing.assert_array_equal(mask_in(made, mask_threshold=127), ramp > 127)
+
+
 @pytest.mark.parametrize("make", [lambda: drawn(RED, WHITE), lambda: drawn(RED, BLACK, GREEN)])
 def test_threshold_takes_no_colored_ground_or_second_object(folder, make):
     assert "colors of more than one object" in refusal(folder(make()), mask_threshold=127)

@@ -232,12 +232,25 @@ def _read_mask(
         return None, ""
     decode = partial(case.coding.decode, values, str(path))
     mask = _attempt(case, path, kind="not-binary", problems=problems, call=decode)
-    if case.coding.above and _is_picture(values.brightness()):
-        text = f"{path}: most of it is neither black nor white, as in a picture of the object"
-        problems.append(Problem("doubtful-outlines", text, (str(path),), keys=(case.key,)))
+    if mask is not None:
+        problems += _doubts_of_levels(case, path, values)
     if mask is None or not mask.any() or not case.coding.is_plain:
         return mask, ""
     return mask, values.name_of(mask)
+
+
+def _doubts_of_levels(case: FileCase, path: Path, values: readers.MaskValues) -> Iterator[Problem]:
+    """Yield a mask that looks like a picture, or has an area of a level that does not count."""
+    if not (above := case.coding.above):
+        return
+    levels = values.brightness()
+    text = ""
+    if _is_picture(levels):
+        text = "most of it is neither black nor white, as in a picture of the object"
+    elif level := readers.level_left_out(levels, above):
+        text = f"has areas of the gray level {level}, which the threshold of {above} leaves out"
+    if text:
+        yield Problem("doubtful-outlines", f"{path}: {text}", (str(path),), keys=(case.key,))
 
 
 def _is_picture(levels: np.ndarray) -> bool:

@@ -12,15 +12,15 @@ from typing import NamedTuple
 import numpy as np
 
 from kerasunet.data.readers.source import Unusable, check_finite, without_equal_channels
+from kerasunet.data.readers.thresholds import require_clear_cut
 
 _OPAQUE, _TRANSPARENT = 255, "transparent"
 _VOID_NUMBER, _VOID_COLOR, _BINARY = 255, "#e0e0c0", {1, 255}
 _LEAST_LOSSY = 32
 """Gray levels below which lossy compression changes numbers of labels instead of their edges."""
-_WHOLE, _LARGEST = 1e-4, 2**53
 _FEW, _MOST_LISTED, _MOST_SMOOTHED, _MOST_LABELS = 4, 5, 16, 100
 _CUT_OUT = "a picture with transparent parts, no mask; paint the object white and all else black"
-_OTHER_HUE, _SHARE_OF_HUES = 0.5, 0.02
+_OTHER_HUE, _SHARE_OF_HUES, _WHOLE, _LARGEST = 0.5, 0.02, 1e-4, 2**53
 
 
 class MaskValues(NamedTuple):
@@ -149,8 +149,7 @@ def _chosen(
             f"a mask in colors, so value {numbers[0]} is in none of its pixels; choose by color: "
             f"{_listing(mask)}"
         )
-    chosen = {value for value, color in mask.colors().items() if color in wanted}
-    return np.isin(mask.values, [*numbers, *chosen])
+    return np.isin(mask.values, [*numbers, *(v for v, c in mask.colors().items() if c in wanted)])
 
 
 def _require_listed(mask: MaskValues, listed: Collection[int | str], void: bool) -> None:
@@ -183,6 +182,7 @@ def _bright(mask: MaskValues, above: int, any_color: bool) -> np.ndarray:
         raise ValueError(
             f"0 and {levels.max()}, none of it above the threshold of {above}; give a lower one"
         )
+    require_clear_cut(levels, above)
     if mask.palette is not None and bright.any() and not any_color:
         _require_one_hue(mask, bright)
     return bright
