@@ -75,7 +75,7 @@ def _flat(levels: np.ndarray) -> np.ndarray:
 def _is_peak(flat: np.ndarray, level: int) -> bool:
     """Return whether most levels around one are near it; in a long ramp they are not."""
     away = np.abs(flat - (level + 0.5))
-    return np.count_nonzero(away < _NEAR) >= _MOST_OF_PEAK * np.count_nonzero(away < _AROUND)
+    return bool((away < _NEAR).sum() >= _MOST_OF_PEAK * (away < _AROUND).sum())
 
 
 def _through(level: int, above: int) -> str:
