@@ -451,6 +451,10 @@ READ = {
         MASKS,
         "test_an_area_that_a_threshold_cuts_through_is_refused",
     ),
+    "value or color that is chosen, whose edge is smooth, so that it would be lost": (
+        MASKS,
+        "test_a_choice_that_would_lose_a_smooth_edge_is_refused",
+    ),
     "mask that was smoothed or saved as JPEG": (
         MASKS,
         "test_masks_with_in_between_values_are_refused_unless_cut",

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from helpers.layout_makers import SHAPE, image_of, mask_of, write
-from PIL import Image, TiffTags
+from PIL import Image, ImageFilter, TiffTags
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from kerasunet.data import load
@@ -423,6 +423,35 @@ def test_a_smooth_edge_is_cut_in_its_middle(folder):
 @pytest.mark.parametrize("make", [lambda: drawn(RED, WHITE), lambda: drawn(RED, BLACK, GREEN)])
 def test_threshold_takes_no_colored_ground_or_second_object(folder, make):
     assert "colors of more than one object" in refusal(folder(make()), mask_threshold=127)
+
+
+@pytest.mark.parametrize(
+    ("make", "choice"),
+    [
+        (lambda: drawn(RED, BLACK), "x=#ff0000"),
+        (lambda: drawn(RED, WHITE), "x=#ff0000"),
+        (lambda: drawn(GREEN, BLACK, RED), "x=#00ff00"),
+        (lambda: values(255), "x=255"),
+    ],
+)
+def test_a_choice_that_would_lose_a_smooth_edge_is_refused(folder, make, choice):
+    picture = make()
+    sharp = picture.resize((4 * SHAPE[1], 4 * SHAPE[0]), Image.Resampling.NEAREST)
+    made = folder(sharp.filter(ImageFilter.GaussianBlur(0.7)))
+    whole = np.kron(OBJECT, np.ones((4, 4), bool))
+    write(made / "images" / "a.png", image_of(whole))
+    assert "a choice would lose the edge" in refusal(made, objects=[choice])
+    sharp.save(made / "masks" / "a.png")
+    np.testing.assert_array_equal(mask_in(made, objects=[choice]), whole)
+
+
+def test_a_choice_takes_a_label_among_many(folder):
+    """Labels that touch each other have areas; single pixels of others are no edge."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[OBJECT], labels[::7, ::5] = 9, 3
+    labels[:4, :16], labels[:4, 16:], labels[20:, :] = 5, 6, 7
+    made = folder(Image.fromarray(labels))
+    np.testing.assert_array_equal(mask_in(made, objects=["x=9"]), labels == 9)
 
 
 def test_threshold_and_choice_exclude_each_other(folder):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kerasunet.data.readers.source import Unusable, check_finite, without_equal_channels
-from kerasunet.data.readers.thresholds import require_clear_cut
+from kerasunet.data.readers.thresholds import has_smooth_edge, require_clear_cut
 
 _OPAQUE, _TRANSPARENT = 255, "transparent"
 _VOID_NUMBER, _VOID_COLOR, _BINARY = 255, "#e0e0c0", {1, 255}
@@ -20,6 +20,7 @@ _LEAST_LOSSY = 32
 """Gray levels below which lossy compression changes numbers of labels instead of their edges."""
 _FEW, _MOST_LISTED, _MOST_SMOOTHED, _MOST_LABELS = 4, 5, 16, 100
 _CUT_OUT = "a picture with transparent parts, no mask; paint the object white and all else black"
+_LOST_EDGE = "as after smoothing, so a choice would lose the edge; export without smoothing"
 _OTHER_HUE, _SHARE_OF_HUES, _WHOLE, _LARGEST = 0.5, 0.02, 1e-4, 2**53
 
 
@@ -132,11 +133,6 @@ def _chosen(
             "compressed as a JPEG file is, which changes values and colors, so none of them can be "
             "chosen; export labels as PNG"
         )
-    if (count := len(np.unique(mask.values))) > _MOST_LABELS:
-        raise ValueError(
-            f"has {count:,} different {_what(mask)}, as after smoothing, so choosing some of them "
-            "would lose the edge of the object; export labels without smoothing"
-        )
     numbers = [value for value in wanted if isinstance(value, int)]
     only = {*np.unique(mask.values).tolist()} - {0}
     if not listed and only in ({1}, {_OPAQUE}) and {*numbers} & _BINARY == _BINARY - only:
@@ -149,7 +145,11 @@ def _chosen(
             f"a mask in colors, so value {numbers[0]} is in none of its pixels; choose by color: "
             f"{_listing(mask)}"
         )
-    return np.isin(mask.values, [*numbers, *(v for v, c in mask.colors().items() if c in wanted)])
+    chosen = np.isin(mask.values, [*numbers, *(v for v, c in mask.colors().items() if c in wanted)])
+    count = len(np.unique(mask.values))
+    if count > _MOST_LABELS or (count > _FEW and has_smooth_edge(mask.values, chosen)):
+        raise ValueError(f"has {count:,} different {_what(mask)}, {_LOST_EDGE}")
+    return chosen
 
 
 def _require_listed(mask: MaskValues, listed: Collection[int | str], void: bool) -> None:

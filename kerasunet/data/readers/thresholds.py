@@ -1,4 +1,4 @@
-"""Gray levels of masks that are cut at a threshold, and areas of one level.
+"""Areas of one level in masks, by which thresholds and smooth edges are judged.
 
 Where a mask has an area of a level near the threshold, compression decides which of its pixels are
 object. Where it has one far below, that may be another object. Smooth edges have neither.
@@ -12,7 +12,7 @@ import numpy as np
 _FLAT, _BARELY, _NEAR, _AROUND = 12, 8, 16, 48
 _DARK, _WHITE = 32, 224
 _FEW_LEVELS = 4
-_LEAST_PIXELS, _LEAST_SHARE, _MOST_OF_PEAK, _EACH_SIDE = 16, 0.05, 0.6, 0.01
+_LEAST_PIXELS, _LEAST_SHARE, _MOST_OF_PEAK, _EACH_SIDE, _MOST_OF_RING = 16, 0.05, 0.6, 0.01, 0.5
 
 
 def require_clear_cut(levels: np.ndarray, above: int) -> None:
@@ -62,6 +62,22 @@ def level_left_out(levels: np.ndarray, above: int) -> int | None:
     object_area = np.count_nonzero(flat > above)
     is_large = area >= max(_LEAST_PIXELS, _LEAST_SHARE * object_area)
     return level if is_large and _is_peak(flat, level) else None
+
+
+def has_smooth_edge(values: np.ndarray, chosen: np.ndarray) -> bool:
+    """Return whether chosen pixels are mostly surrounded by values of which there is no area.
+
+    Args:
+        values: Numbers of labels or colors, `(height, width)`.
+        chosen: Whether pixels have a chosen value; bool of the same shape.
+    """
+    square = np.ones((3, 3), np.uint8)
+    ring = (cv2.dilate(chosen.astype(np.uint8), square) > 0) & ~chosen
+    numbers = values.astype(np.float64)  # Exact, and known to OpenCV.
+    areas = np.unique(values[cv2.dilate(numbers, square) == cv2.erode(numbers, square)])
+    between = ~np.isin(values, areas)
+    is_most = np.count_nonzero(between & ring) > _MOST_OF_RING * np.count_nonzero(ring)
+    return bool(is_most) and len(np.unique(values[between])) >= _FEW_LEVELS
 
 
 def _flat(levels: np.ndarray) -> np.ndarray:
