@@ -749,6 +749,11 @@ READ = {
         LAYOUTS,
         "test_manifest_with_columns_and_paths_of_other_programs",
     ),
+    "manifest in which masks of one image differ in a column such as `object`, `class` or "
+    "`annotator`": (
+        LAYOUTS,
+        "test_manifest_masks_of_several_objects_of_an_image_are_not_united",
+    ),
     "manifest with empty rows, or columns without a name": (
         LAYOUTS,
         "test_manifest_as_spreadsheets_write_it",
