@@ -455,6 +455,10 @@ READ = {
         MASKS,
         "test_a_choice_that_would_lose_a_smooth_edge_is_refused",
     ),
+    "number that is chosen, but is of another color in the palettes of some masks": (
+        MASKS,
+        "test_a_number_that_palettes_show_in_several_colors_is_refused",
+    ),
     "mask that was smoothed or saved as JPEG": (
         MASKS,
         "test_masks_with_in_between_values_are_refused_unless_cut",

@@ -729,6 +729,26 @@ def test_an_object_of_several_codes_is_refused(tmp_path):
     assert "#ff0000 in 1" in told()[0][0]
 
 
+def test_a_number_that_palettes_show_in_several_colors_is_refused(tmp_path):
+    """Programs that choose the best palette number the colors anew in every file."""
+    (tmp_path / "masks").mkdir()
+    for name, palette in (("a", (BLACK, RED, GREEN)), ("b", (BLACK, GREEN, RED))):
+        red, green = palette.index(RED), palette.index(GREEN)
+        write(tmp_path / "images" / f"{name}.png", image_of(OBJECT))
+        indexed(palette, red * OBJECT + green * OTHER).save(tmp_path / "masks" / f"{name}.png")
+    by_number, by_color = (load(tmp_path, objects=[text]).cases for text in ("x=1", "x=#ff0000"))
+    with pytest.raises(ValueError, match="#ff0000 in 1 .* #00ff00 in 1 .*NAME=#ff0000 takes one"):
+        require_one_code(by_number)
+    (problem,) = check(tmp_path, objects=["x=1"]).by_kind()["mixed-codes"]
+    assert "the object is #ff0000 in 1" in problem.message
+    require_one_code(by_color)
+    assert "mixed-codes" not in check(tmp_path, objects=["x=#ff0000"]).by_kind()
+    assert all(np.array_equal(case.load().mask, OBJECT) for case in by_color)
+    values(1, 2).save(tmp_path / "masks" / "b.png")  # Numbers alone contradict no palette.
+    require_one_code(load(tmp_path, objects=["x=1"]).cases)
+    assert "mixed-codes" not in check(tmp_path, objects=["x=1"]).by_kind()
+
+
 def test_digest_of_the_cases_does_not_depend_on_the_choice(folder):
     made = folder(values(150, 200))
     digests = {load(made, objects=choice).digest for choice in ([], ["a=150"], ["b=200"])}

@@ -234,7 +234,8 @@ def _read_mask(
     mask = _attempt(case, path, kind="not-binary", problems=problems, call=decode)
     if mask is not None:
         problems += _doubts_of_levels(case, path, values)
-    if mask is None or not mask.any() or not case.coding.is_plain:
+    is_named = values.palette is not None or not case.coding.labels
+    if mask is None or not mask.any() or not (case.coding.is_one_code and is_named):
         return mask, ""
     return mask, values.name_of(mask)
 
