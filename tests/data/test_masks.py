@@ -425,6 +425,14 @@ def test_threshold_takes_no_colored_ground_or_second_object(folder, make):
     assert "colors of more than one object" in refusal(folder(make()), mask_threshold=127)
 
 
+def test_threshold_takes_no_two_objects_of_equal_area(folder):
+    """The middle of as much red as green is neither, and was as near to both as allowed."""
+    pixels = np.zeros((*SHAPE, 3), np.uint8)
+    pixels[mask_of(1)], pixels[mask_of(48)] = RED, GREEN
+    made = folder(Image.fromarray(pixels))
+    assert "colors of more than one object" in refusal(made, mask_threshold=127)
+
+
 @pytest.mark.parametrize(
     ("make", "choice"),
     [

@@ -199,7 +199,7 @@ def _require_one_hue(mask: MaskValues, bright: np.ndarray) -> None:
     assert mask.palette is not None
     colors = mask.palette[mask.values[bright]].astype(np.float32)[:, :3]
     hues = colors / np.maximum(colors.max(axis=1, keepdims=True), 1)
-    other = np.abs(hues - np.median(hues, axis=0)).max(axis=1) > _OTHER_HUE
+    other = np.abs(hues - np.quantile(hues, 0.5, axis=0, method="lower")).max(axis=1) > _OTHER_HUE
     if other.mean() > _SHARE_OF_HUES or (bright.all() and _is_chromatic(mask)):
         raise ValueError(
             f"above the threshold, {_listing(mask)}: colors of more than one object, or a colored "
