@@ -468,6 +468,18 @@ READ = {
     ),
     "TIFF mask in which 0 is white": (MASKS, "test_tiff_that_counts_from_white_is_refused"),
     "mask with transparency": (MASKS, "test_object_is_what_is_seen_on_black_or_on_nothing"),
+    "threshold near the gray level of an area of a mask, which would become speckled": (
+        MASKS,
+        "test_an_area_that_a_threshold_cuts_through_is_refused",
+    ),
+    "value or color that is chosen, whose edge is smooth, so that it would be lost": (
+        MASKS,
+        "test_a_choice_that_would_lose_a_smooth_edge_is_refused",
+    ),
+    "number that is chosen, but is of another color in the palettes of some masks": (
+        MASKS,
+        "test_a_number_that_palettes_show_in_several_colors_is_refused",
+    ),
     "mask that was smoothed or saved as JPEG": (
         MASKS,
         "test_masks_with_in_between_values_are_refused_unless_cut",
@@ -737,6 +749,10 @@ READ = {
     ),
     "NIfTI: voxels of several numbers": (NIFTI, "test_color_in_a_fifth_axis_as_itk_writes_it"),
     "several frames, one wanted": ("cli/test_predict.py", "test_every_frame_is_segmented"),
+    "folder of images for `predict` or `next`, with subfolders": (
+        "cli/test_predict.py",
+        "test_images_in_subfolders_of_a_folder_of_images_are_named",
+    ),
     "mask of 0 and one value, none of it above `--mask-threshold`": (
         MASKS,
         "test_a_binary_mask_of_another_coding_is_not_empty",
@@ -757,6 +773,11 @@ READ = {
     "manifest with a column of patients, but without `group`": (
         LAYOUTS,
         "test_manifest_with_columns_and_paths_of_other_programs",
+    ),
+    "manifest in which masks of one image differ in a column such as `object`, `class` or "
+    "`annotator`": (
+        LAYOUTS,
+        "test_manifest_masks_of_several_objects_of_an_image_are_not_united",
     ),
     "manifest with empty rows, or columns without a name": (
         LAYOUTS,

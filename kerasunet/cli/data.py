@@ -319,6 +319,8 @@ def run_next(options: argparse.Namespace) -> int:
     from kerasunet.inference.annotation_choice import next_images, pool_of
 
     pool = pool_of(options.data, options.group_pattern)
+    if not pool.annotated and {image.path.parent for image in pool.images} == {options.data}:
+        shared.tell_subfolders(options.data)
     start_backend()
     with quiet_start():
         found = next_images(

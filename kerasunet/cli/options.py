@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasunet import models
@@ -241,6 +242,15 @@ def architecture(options: argparse.Namespace) -> Architecture:
 def printable(text: str) -> str:
     """Return text without control sequences, which file names and contents may hold."""
     return "".join(c if is_plain(c, "\n") else repr(c)[1:-1] for c in text)
+
+
+def tell_subfolders(folder: Path) -> None:
+    """Print what files of a folder of images are not read because they are in subfolders."""
+    from kerasunet.data.layouts.contents import files_below
+
+    if below := [path for path in files_below(folder) if path.parent != folder]:
+        kinds = kinds_in_words(below)
+        print(printable(f"{folder}: not read, in its subfolders: {kinds}; give each by itself"))
 
 
 def describe_data(data: DataSet) -> str:

@@ -364,6 +364,7 @@ def _images_in(folder: Path) -> list[Path]:
     other = [path for path in contents.own_files(folder) if path not in known]
     if other:
         print(shared.printable(f"{folder}: not read: {kinds_in_words(other)}"))
+    shared.tell_subfolders(folder)
     return sorted(found)
 
 

@@ -92,9 +92,9 @@ class MaskCoding:
     any_color: bool = False
 
     @property
-    def is_plain(self) -> bool:
-        """Whether nobody has said which value or color is the object."""
-        return self == MaskCoding(void=self.void)
+    def is_one_code(self) -> bool:
+        """Whether the object is of one value: nobody has said which, or a number was chosen."""
+        return self == MaskCoding(labels=self.labels[:1], void=self.void)
 
     def decode(self, values: readers.MaskValues | np.ndarray, name: str) -> np.ndarray:
         """Turn the values of a mask file into a bool mask of the same shape, (height, width).
@@ -189,12 +189,13 @@ class FileCase:
         )
 
     def codes(self) -> tuple[str, ...]:
-        """Return the values and colors that are the object in the mask files, each once."""
+        """Return the values, or the colors of a chosen one, of the object in its files."""
         found: dict[str, None] = {}
         for path in self.masks:
             values = self.read_mask_values(path)
             mask = self.coding.decode(values, str(path))
-            found |= dict.fromkeys([values.name_of(mask)] if mask.any() else ())
+            is_named = values.palette is not None or not self.coding.labels
+            found |= dict.fromkeys([values.name_of(mask)] if mask.any() and is_named else ())
         return tuple(found)
 
     def _read_mask(self, path: Path) -> np.ndarray:

@@ -235,16 +235,16 @@ def require_objects(
 
 
 def require_one_code(cases: Sequence[Case]) -> None:
-    """Refuse mask files of one value each, but of different ones, which may be different objects.
+    """Refuse mask files of one value or color each, but of different ones: other objects, maybe.
 
     Args:
-        cases: The cases; those of which somebody has chosen what is the object are passed over.
+        cases: The cases; of those with a choice, only the colors of one number are compared.
 
     Raises:
         ValueError: There are such files, or some that cannot be used.
     """
     plain = [case for case in cases if isinstance(case, FileCase) and case.masks]
-    plain = [case for case in plain if case.coding.is_plain]
+    plain = [case for case in plain if case.coding.is_one_code]
 
     def name(indices: Sequence[int], put: PutRow) -> None:
         def keep(index: int, codes: tuple[str, ...]) -> None:

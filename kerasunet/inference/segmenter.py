@@ -190,6 +190,7 @@ def pixels_of(
             the array has a shape other than `(height, width)` and `(height, width, 3)`, or values
             that are not finite; or a frame of an array was asked for.
     """
+    frame = typed("frame", "int", frame)
     if not isinstance(image, np.ndarray):
         return read_image(text_of(image, "one image, or as an array,"), frame=frame)
     if frame is not None:

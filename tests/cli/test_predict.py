@@ -1,4 +1,4 @@
-"""`kerasunet predict` on files of several frames."""
+"""`kerasunet predict` on files of several frames, and on folders."""
 
 import csv
 
@@ -52,3 +52,16 @@ def test_one_frame_may_be_named(stack, tiny_model_file, capsys):
     words = ["predict", str(tiny_model_file), str(stack / "loop.tif"), "--frame", "3"]
     assert main([*words, "--output", str(stack / "out")]) == 2
     assert "loop.tif: there is no frame 3; it has 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["predict", "next"])
+def test_images_in_subfolders_of_a_folder_of_images_are_named(stack, tiny_model_file, capsys, verb):
+    (stack / "old" / "P1").mkdir(parents=True)
+    for name in ("a.png", "P1/b.png"):
+        Image.fromarray(FRAMES[1]).save(stack / "old" / name)
+    to = {"predict": ["--output", stack / "out"], "next": ["--csv", stack / "next.csv"]}[verb]
+    assert main([verb, str(tiny_model_file), str(stack), *map(str, to)]) == 0
+    said = capsys.readouterr().out
+    assert f"{stack}: not read, in its subfolders: 2 .png; give each by itself" in said
+    assert main([verb, str(tiny_model_file), str(stack / "old"), *map(str, to)]) == 0
+    assert "in its subfolders: 1 .png" in capsys.readouterr().out

@@ -712,6 +712,16 @@ def test_manifest_contradictions_name_line_and_image(scans, rows, fault):
     assert f"{path}:3: s0.png has" in message and fault in message
 
 
+@pytest.mark.parametrize("column", ["object", "Class", "category_id", "annotator", "Rater"])
+def test_manifest_masks_of_several_objects_of_an_image_are_not_united(scans, column):
+    row = "scans/visit0/s0.png,drawn/{}.png,{}".format
+    path = write_rows(scans / "manifest.csv", f"image,mask,{column}", row(0, "a"), row(1, "b"))
+    text = "s0.png has masks of several objects or annotators; write a manifest for each"
+    assert f"{path}:3: {text}" in complaint(lambda: load(scans))
+    write_rows(path, f"image,mask,{column}", row(0, "a"), row(1, "a"))
+    assert len(load(scans).cases[0].masks) == 2
+
+
 @pytest.mark.parametrize(
     ("groups", "fault"),
     [

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from helpers.layout_makers import SHAPE, image_of, mask_of, write
-from PIL import Image, TiffTags
+from PIL import Image, ImageFilter, TiffTags
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from kerasunet.data import load
@@ -378,9 +378,88 @@ def test_threshold_cuts_where_it_says(folder):
     np.testing.assert_array_equal(mask_in(made, mask_threshold=40), OBJECT)
 
 
+def compressed(inside, other=(0, 0, 0), scale=6):
+    """A JPEG of areas that are large enough to be flat in it."""
+    picture = drawn(inside, BLACK, other)
+    return picture.resize((scale * SHAPE[1], scale * SHAPE[0]), Image.Resampling.NEAREST)
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("color", [(128, 0, 0), (0, 128, 0), (128, 128, 128)])
+def test_an_area_that_a_threshold_cuts_through_is_refused(folder, color, subsampling):
+    """JPEG makes 128, as Pascal VOC's colors have, to 120 to 135: a cut at 127 gave speckle."""
+    made = folder(compressed(color), ".jpg", quality=90, subsampling=subsampling)
+    whole = np.kron(OBJECT, np.ones((6, 6), bool))
+    write(made / "images" / "a.png", image_of(whole))
+    told = refusal(made, mask_threshold=127)
+    assert "which the threshold of 127 cuts through; to take them whole, give" in told
+    found = mask_in(made, mask_threshold=int(told.split()[-1]))
+    wrong = np.count_nonzero(found != whole)
+    assert wrong < (1 if subsampling == 0 else 0.05 * whole.sum())
+
+
+def test_a_threshold_is_apart_from_areas_of_several_levels(folder):
+    made = folder(compressed(WHITE, (128, 128, 128)), ".jpg", quality=90)
+    whole, other = (np.kron(area, np.ones((6, 6), bool)) for area in (OBJECT, OTHER))
+    write(made / "images" / "a.png", image_of(whole))
+    assert "cuts through" in refusal(made, mask_threshold=127)
+    np.testing.assert_array_equal(mask_in(made, mask_threshold=190), whole)
+    (problem,) = check(made, mask_threshold=190).by_kind()["doubtful-outlines"]
+    assert problem.message.endswith(
+        "areas of the gray level 128, which the threshold of 190 leaves out"
+    )
+    np.testing.assert_array_equal(mask_in(made, mask_threshold=64), whole | other)
+    assert "doubtful-outlines" not in check(made, mask_threshold=64).by_kind()
+
+
+def test_a_smooth_edge_is_cut_in_its_middle(folder):
+    """A long ramp has flat parts, too, but no area of one level."""
+    ramp = np.tile(np.linspace(0, 255, 512).round().astype(np.uint8), (64, 1))
+    made = folder(Image.fromarray(ramp))
+    write(made / "images" / "a.png", ramp)
+    np.testing.assert_array_equal(mask_in(made, mask_threshold=127), ramp > 127)
+
+
 @pytest.mark.parametrize("make", [lambda: drawn(RED, WHITE), lambda: drawn(RED, BLACK, GREEN)])
 def test_threshold_takes_no_colored_ground_or_second_object(folder, make):
     assert "colors of more than one object" in refusal(folder(make()), mask_threshold=127)
+
+
+def test_threshold_takes_no_two_objects_of_equal_area(folder):
+    """The middle of as much red as green is neither, and was as near to both as allowed."""
+    pixels = np.zeros((*SHAPE, 3), np.uint8)
+    pixels[mask_of(1)], pixels[mask_of(48)] = RED, GREEN
+    made = folder(Image.fromarray(pixels))
+    assert "colors of more than one object" in refusal(made, mask_threshold=127)
+
+
+@pytest.mark.parametrize(
+    ("make", "choice"),
+    [
+        (lambda: drawn(RED, BLACK), "x=#ff0000"),
+        (lambda: drawn(RED, WHITE), "x=#ff0000"),
+        (lambda: drawn(GREEN, BLACK, RED), "x=#00ff00"),
+        (lambda: values(255), "x=255"),
+    ],
+)
+def test_a_choice_that_would_lose_a_smooth_edge_is_refused(folder, make, choice):
+    picture = make()
+    sharp = picture.resize((4 * SHAPE[1], 4 * SHAPE[0]), Image.Resampling.NEAREST)
+    made = folder(sharp.filter(ImageFilter.GaussianBlur(0.7)))
+    whole = np.kron(OBJECT, np.ones((4, 4), bool))
+    write(made / "images" / "a.png", image_of(whole))
+    assert "a choice would lose the edge" in refusal(made, objects=[choice])
+    sharp.save(made / "masks" / "a.png")
+    np.testing.assert_array_equal(mask_in(made, objects=[choice]), whole)
+
+
+def test_a_choice_takes_a_label_among_many(folder):
+    """Labels that touch each other have areas; single pixels of others are no edge."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[OBJECT], labels[::7, ::5] = 9, 3
+    labels[:4, :16], labels[:4, 16:], labels[20:, :] = 5, 6, 7
+    made = folder(Image.fromarray(labels))
+    np.testing.assert_array_equal(mask_in(made, objects=["x=9"]), labels == 9)
 
 
 def test_threshold_and_choice_exclude_each_other(folder):
@@ -656,6 +735,30 @@ def test_an_object_of_several_codes_is_refused(tmp_path):
     assert told() == ([], [])
     drawn(RED, BLACK).save(tmp_path / "masks" / "b.png")
     assert "#ff0000 in 1" in told()[0][0]
+
+
+def test_a_number_that_palettes_show_in_several_colors_is_refused(tmp_path):
+    """Programs that choose the best palette number the colors anew in every file."""
+    (tmp_path / "masks").mkdir()
+    for name, palette in (("a", (BLACK, RED, GREEN)), ("b", (BLACK, GREEN, RED))):
+        red, green = palette.index(RED), palette.index(GREEN)
+        write(tmp_path / "images" / f"{name}.png", image_of(OBJECT))
+        indexed(palette, red * OBJECT + green * OTHER).save(tmp_path / "masks" / f"{name}.png")
+    by_number, by_color = (load(tmp_path, objects=[text]).cases for text in ("x=1", "x=#ff0000"))
+    with pytest.raises(ValueError, match="#ff0000 in 1 .* #00ff00 in 1 .*NAME=#ff0000 takes one"):
+        require_one_code(by_number)
+    (problem,) = check(tmp_path, objects=["x=1"]).by_kind()["mixed-codes"]
+    assert "the object is #ff0000 in 1" in problem.message
+    require_one_code(by_color)
+    assert "mixed-codes" not in check(tmp_path, objects=["x=#ff0000"]).by_kind()
+    several = check(tmp_path, objects=["x=1", "y=2"]).by_kind()["mixed-codes"]
+    named = [problem.message.split(" in 1 ")[0] for problem in several]
+    assert named == ["x: the object is #ff0000", "y: the object is #00ff00"]
+    assert "mixed-codes" not in check(tmp_path, objects=["x=#ff0000", "y=#00ff00"]).by_kind()
+    assert all(np.array_equal(case.load().mask, OBJECT) for case in by_color)
+    values(1, 2).save(tmp_path / "masks" / "b.png")  # Numbers alone contradict no palette.
+    require_one_code(load(tmp_path, objects=["x=1"]).cases)
+    assert "mixed-codes" not in check(tmp_path, objects=["x=1"]).by_kind()
 
 
 def test_digest_of_the_cases_does_not_depend_on_the_choice(folder):

@@ -91,6 +91,10 @@ def test_a_file_of_several_frames_wants_the_frame_named(segment, tiny_model_file
     np.testing.assert_allclose(found.probability, expected, atol=1e-5)
     with pytest.raises(ValueError, match="frame 1 of an array: give the array of that frame"):
         segment(pages[2], frame=1)
+    with pytest.raises(
+        ValueError, match="frame must be a whole number, not .1.; leave out the quotes"
+    ):
+        segment(tmp_path / "loop.tif", frame="1")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ import numpy as np
 from kerasunet.data.cases import DataSet, file_stem
 from kerasunet.data.checking.inspection import (
     MASK_SIDE,
+    OF_OBJECT,
     Inspection,
     doubtful_places,
     inspect_all,
@@ -290,13 +291,15 @@ def absent_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
 
 
 def different_codes(inspections: Sequence[Inspection]) -> Iterator[Problem]:
-    """Yield that different values or colors are the object."""
-    found: dict[str, list[str]] = {}
+    """Yield that different values or colors are the object, or one of several."""
+    found: dict[str, dict[str, list[str]]] = {}
     for inspection in inspections:
         for code in inspection.codes:
-            found.setdefault(code, []).append(inspection.location)
-    if mixed := mixed_codes(found):
-        yield Problem("mixed-codes", mixed)
+            name, _, value = code.rpartition(OF_OBJECT)
+            found.setdefault(name, {}).setdefault(value, []).append(inspection.location)
+    for name, of in found.items():
+        if mixed := mixed_codes(of):
+            yield Problem("mixed-codes", f"{name}: {mixed}" if name else mixed)
 
 
 def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:

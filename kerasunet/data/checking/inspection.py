@@ -20,6 +20,7 @@ from kerasunet.data.identification import thumbnail
 from kerasunet.data.layouts.objects import CaseOfObjects
 from kerasunet.objects import objects_of
 
+OF_OBJECT = ": "
 _THREADS = 4
 _COLORED, _GRAY = 64, 12
 _MOST_COLOR, _MOST_TINGED = 0.05, 0.1
@@ -50,7 +51,7 @@ class Inspection:
         mask: 64×64 pixels, packed into bits; `None` if it cannot be read.
         share: The share of the image that the mask covers, 0 to 1; `None` if it cannot be read.
         codes: The values or colors that stand for the object in its mask files, where the files
-            themselves say.
+            themselves say; of several objects after its name and `OF_OBJECT`.
         present: Which of several objects the mask has.
     """
 
@@ -165,7 +166,7 @@ def _read(
 ) -> tuple[np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
     """Return image and mask, each `None` if there is no usable one, and what codes the object."""
     if isinstance(case, CaseOfObjects):
-        return *_read_parts(case, problems), ()
+        return _read_parts(case, problems)
     if isinstance(case, FileCase):
         return _read_files(case, problems)
     if isinstance(case, AnnotatedCase):
@@ -181,9 +182,11 @@ def _read_parts(case: CaseOfObjects, problems: list[Problem]):
     problems += dict.fromkeys(found)
     image, masks = read[0][0], [mask for _, mask, _ in read if mask is not None]
     if image is None or len(masks) < len(read):
-        return image, None
+        return image, None, ()
+    named = zip(case.objects.names, read, strict=True)
+    codes = tuple(f"{name}{OF_OBJECT}{code}" for name, (_, _, of) in named for code in of)
     join = partial(case.joined, masks)
-    return image, _attempt(case, case.image, kind="overlap", problems=problems, call=join)
+    return image, _attempt(case, case.image, kind="overlap", problems=problems, call=join), codes
 
 
 def _read_files(case: FileCase, problems: list[Problem]):
@@ -232,12 +235,26 @@ def _read_mask(
         return None, ""
     decode = partial(case.coding.decode, values, str(path))
     mask = _attempt(case, path, kind="not-binary", problems=problems, call=decode)
-    if case.coding.above and _is_picture(values.brightness()):
-        text = f"{path}: most of it is neither black nor white, as in a picture of the object"
-        problems.append(Problem("doubtful-outlines", text, (str(path),), keys=(case.key,)))
-    if mask is None or not mask.any() or not case.coding.is_plain:
+    if mask is not None:
+        problems += _doubts_of_levels(case, path, values)
+    is_named = values.palette is not None or not case.coding.labels
+    if mask is None or not mask.any() or not (case.coding.is_one_code and is_named):
         return mask, ""
     return mask, values.name_of(mask)
+
+
+def _doubts_of_levels(case: FileCase, path: Path, values: readers.MaskValues) -> Iterator[Problem]:
+    """Yield a mask that looks like a picture, or has an area of a level that does not count."""
+    if not (above := case.coding.above):
+        return
+    levels = values.brightness()
+    text = ""
+    if _is_picture(levels):
+        text = "most of it is neither black nor white, as in a picture of the object"
+    elif level := readers.level_left_out(levels, above):
+        text = f"has areas of the gray level {level}, which the threshold of {above} leaves out"
+    if text:
+        yield Problem("doubtful-outlines", f"{path}: {text}", (str(path),), keys=(case.key,))
 
 
 def _is_picture(levels: np.ndarray) -> bool:

@@ -395,6 +395,6 @@ _FOREIGN: tuple[tuple[Callable[[Any], bool], str], ...] = (
     ),
     (
         lambda content: _has(content, "images", "annotations"),
-        "COCO, but named like an image; give it another name",
+        "COCO, but named like an image, or not in UTF-8; rename it, or save it in UTF-8",
     ),
 )

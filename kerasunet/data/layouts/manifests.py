@@ -36,7 +36,6 @@ from kerasunet.data.layouts.tables import misspelled, read_rows
 from kerasunet.files import FileWarning, is_plain, raise_all, read_json, report_all
 
 MANIFESTS = ("manifest.csv", "manifest.tsv")
-_LAYOUT = "manifest with"
 _CHANNEL = re.compile(r"_\d{4}$")
 _IN_COLOR, _PICTURES = (3, 4), (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
@@ -44,7 +43,9 @@ PATIENT_COLUMN = re.compile(
     r"(patient|patienten|subject|participant)s?[ _-]?(id|name|number|nummer|no|nr)?|pid|mrn|"
     r"pat[ _-]?(id|name|no|nr)"
 )
-_MOST_FOLDERS = 20
+_OBJECTS = re.compile(r"(object|class|category|organ|annotator|rater|reader)s?([ _-]?(id|name))?")
+_SEVERAL = "masks of several objects or annotators; write a manifest for each"
+_LAYOUT, _MOST_FOLDERS = "manifest with", 20
 _NO_IMAGE, _NO_MASK = "_superpixels", "_attribute_"  # ISIC's, beside images, and of another task.
 _PART = re.compile(rf"(?:^|[^a-z])({'|'.join(PARTS)}|trainval)(?:$|[^a-z])", re.IGNORECASE)
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -57,6 +58,7 @@ class _Row(NamedTuple):
     group: str
     label: str
     split: str
+    object: str
 
 
 def manifest_in(folder: Path) -> DataSet | None:
@@ -174,6 +176,7 @@ def _row(path: Path, line: int, cells: Mapping[str, str]) -> _Row:
         group=values["group"],
         label=values["label"],
         split=values["split"].lower(),
+        object=next((cells[name] for name in cells if _OBJECTS.fullmatch(name)), ""),
     )
 
 
@@ -218,10 +221,10 @@ def _faults(path: Path, line: int, cells: Mapping[str, str]) -> Iterable[str]:
 
 def _contradictions(rows: list[_Row]) -> Iterable[str]:
     """Yield contradictions between the rows of one image."""
-    for column in _OPTIONAL:
-        values = {getattr(row, column) for row in rows}
-        if len(values) > 1:
-            yield f"{rows[-1].where}: {rows[0].image.name} has several values of {column}"
+    for column in (*_OPTIONAL, "object"):
+        if len({getattr(row, column) for row in rows}) > 1:
+            what = f"several values of {column}" if column != "object" else _SEVERAL
+            yield f"{rows[-1].where}: {rows[0].image.name} has {what}"
     masks = [row.mask for row in rows]
     if len(set(masks)) < len(masks) or (None in masks and len(masks) > 1):
         yield f"{rows[-1].where}: {rows[0].image.name} has a mask twice, or a row without one"

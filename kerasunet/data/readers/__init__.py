@@ -37,5 +37,6 @@ if TYPE_CHECKING:
         read_png as read_png,
     )
     from kerasunet.data.readers.source import is_dicom as is_dicom
+    from kerasunet.data.readers.thresholds import level_left_out as level_left_out
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -12,15 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from kerasunet.data.readers.source import Unusable, check_finite, without_equal_channels
+from kerasunet.data.readers.thresholds import has_smooth_edge, require_clear_cut
 
 _OPAQUE, _TRANSPARENT = 255, "transparent"
 _VOID_NUMBER, _VOID_COLOR, _BINARY = 255, "#e0e0c0", {1, 255}
 _LEAST_LOSSY = 32
 """Gray levels below which lossy compression changes numbers of labels instead of their edges."""
-_WHOLE, _LARGEST = 1e-4, 2**53
 _FEW, _MOST_LISTED, _MOST_SMOOTHED, _MOST_LABELS = 4, 5, 16, 100
 _CUT_OUT = "a picture with transparent parts, no mask; paint the object white and all else black"
-_OTHER_HUE, _SHARE_OF_HUES = 0.5, 0.02
+_LOST_EDGE = "as after smoothing, so a choice would lose the edge; export without smoothing"
+_OTHER_HUE, _SHARE_OF_HUES, _WHOLE, _LARGEST = 0.5, 0.02, 1e-4, 2**53
 
 
 class MaskValues(NamedTuple):
@@ -132,11 +133,6 @@ def _chosen(
             "compressed as a JPEG file is, which changes values and colors, so none of them can be "
             "chosen; export labels as PNG"
         )
-    if (count := len(np.unique(mask.values))) > _MOST_LABELS:
-        raise ValueError(
-            f"has {count:,} different {_what(mask)}, as after smoothing, so choosing some of them "
-            "would lose the edge of the object; export labels without smoothing"
-        )
     numbers = [value for value in wanted if isinstance(value, int)]
     only = {*np.unique(mask.values).tolist()} - {0}
     if not listed and only in ({1}, {_OPAQUE}) and {*numbers} & _BINARY == _BINARY - only:
@@ -149,8 +145,11 @@ def _chosen(
             f"a mask in colors, so value {numbers[0]} is in none of its pixels; choose by color: "
             f"{_listing(mask)}"
         )
-    chosen = {value for value, color in mask.colors().items() if color in wanted}
-    return np.isin(mask.values, [*numbers, *chosen])
+    chosen = np.isin(mask.values, [*numbers, *(v for v, c in mask.colors().items() if c in wanted)])
+    count = len(np.unique(mask.values))
+    if count > _MOST_LABELS or (count > _FEW and has_smooth_edge(mask.values, chosen)):
+        raise ValueError(f"has {count:,} different {_what(mask)}, {_LOST_EDGE}")
+    return chosen
 
 
 def _require_listed(mask: MaskValues, listed: Collection[int | str], void: bool) -> None:
@@ -183,6 +182,7 @@ def _bright(mask: MaskValues, above: int, any_color: bool) -> np.ndarray:
         raise ValueError(
             f"0 and {levels.max()}, none of it above the threshold of {above}; give a lower one"
         )
+    require_clear_cut(levels, above)
     if mask.palette is not None and bright.any() and not any_color:
         _require_one_hue(mask, bright)
     return bright
@@ -199,7 +199,7 @@ def _require_one_hue(mask: MaskValues, bright: np.ndarray) -> None:
     assert mask.palette is not None
     colors = mask.palette[mask.values[bright]].astype(np.float32)[:, :3]
     hues = colors / np.maximum(colors.max(axis=1, keepdims=True), 1)
-    other = np.abs(hues - np.median(hues, axis=0)).max(axis=1) > _OTHER_HUE
+    other = np.abs(hues - np.quantile(hues, 0.5, axis=0, method="lower")).max(axis=1) > _OTHER_HUE
     if other.mean() > _SHARE_OF_HUES or (bright.all() and _is_chromatic(mask)):
         raise ValueError(
             f"above the threshold, {_listing(mask)}: colors of more than one object, or a colored "

@@ -1,0 +1,101 @@
+"""Areas of one level in masks, by which thresholds and smooth edges are judged.
+
+Where a mask has an area of a level near the threshold, compression decides which of its pixels are
+object. Where it has one far below, that may be another object. Smooth edges have neither.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+_FLAT, _BARELY, _NEAR, _AROUND = 12, 8, 16, 48
+_DARK, _WHITE = 32, 224
+_FEW_LEVELS = 4
+_LEAST_PIXELS, _LEAST_SHARE, _MOST_OF_PEAK, _EACH_SIDE, _MOST_OF_RING = 16, 0.05, 0.6, 0.01, 0.5
+
+
+def require_clear_cut(levels: np.ndarray, above: int) -> None:
+    """Refuse a threshold that is as bright as an area, or as the brightest of smooth edges.
+
+    Args:
+        levels: Gray levels, `(height, width)`; those of more than 8 bits are not judged.
+        above: The level above which a pixel is object.
+
+    Raises:
+        ValueError: There is such an area; the message names its level and a threshold.
+    """
+    top = int(levels.max())
+    if not _DARK <= above < min(top, _WHITE) or top > 255:
+        return
+    is_soft = len(np.unique(levels)) > _FEW_LEVELS
+    if is_soft and top <= above + _BARELY:
+        raise ValueError(_through(top, above))
+    flat = _flat(levels)
+    near = flat[np.abs(flat - (above + 0.5)) < _NEAR]
+    sides = np.count_nonzero(near > above), np.count_nonzero(near <= above)
+    seen = np.count_nonzero(flat > above - _NEAR)
+    if (
+        len(near) >= max(_LEAST_PIXELS, _LEAST_SHARE * seen)
+        and _is_peak(flat, above)
+        and min(sides) >= _EACH_SIDE * len(near)
+    ):
+        raise ValueError(_through(int(np.median(near)), above))
+
+
+def level_left_out(levels: np.ndarray, above: int) -> int | None:
+    """Return the level of an area that is far below a threshold, but not black; or `None`.
+
+    Args:
+        levels: Gray levels, `(height, width)`; those of more than 8 bits are not judged.
+        above: The level above which a pixel is object.
+    """
+    if levels.max() > 255 or above <= _DARK + _NEAR:
+        return None
+    flat = _flat(levels)
+    if not (flat < _DARK).any():  # What is darkest is the background.
+        return None
+    counts = np.bincount(flat, minlength=256)
+    counts[:_DARK] = counts[above + 1 :] = 0
+    level = int(counts.argmax())
+    area = np.count_nonzero(np.abs(flat - level) < _NEAR)
+    object_area = np.count_nonzero(flat > above)
+    is_large = area >= max(_LEAST_PIXELS, _LEAST_SHARE * object_area)
+    return level if is_large and _is_peak(flat, level) else None
+
+
+def has_smooth_edge(values: np.ndarray, chosen: np.ndarray) -> bool:
+    """Return whether chosen pixels are mostly surrounded by values of which there is no area.
+
+    Args:
+        values: Numbers of labels or colors, `(height, width)`.
+        chosen: Whether pixels have a chosen value; bool of the same shape.
+    """
+    square = np.ones((3, 3), np.uint8)
+    ring = (cv2.dilate(chosen.astype(np.uint8), square) > 0) & ~chosen
+    numbers = values.astype(np.float64)  # Exact, and known to OpenCV.
+    areas = np.unique(values[cv2.dilate(numbers, square) == cv2.erode(numbers, square)])
+    between = ~np.isin(values, areas)
+    is_most = np.count_nonzero(between & ring) > _MOST_OF_RING * np.count_nonzero(ring)
+    return bool(is_most) and len(np.unique(values[between])) >= _FEW_LEVELS
+
+
+def _flat(levels: np.ndarray) -> np.ndarray:
+    """Return the levels, int, of the pixels whose neighbors have nearly the same."""
+    gray = np.ascontiguousarray(levels.astype(np.uint8))
+    square = np.ones((3, 3), np.uint8)
+    spread = cv2.dilate(gray, square) - cv2.erode(gray, square)
+    return gray[spread <= _FLAT].astype(int)
+
+
+def _is_peak(flat: np.ndarray, level: int) -> bool:
+    """Return whether most levels around one are near it; in a long ramp they are not."""
+    away = np.abs(flat - (level + 0.5))
+    return bool((away < _NEAR).sum() >= _MOST_OF_PEAK * (away < _AROUND).sum())
+
+
+def _through(level: int, above: int) -> str:
+    return (
+        f"areas of gray levels of about {level}, which the threshold of {above} cuts through; to "
+        f"take them whole, give --mask-threshold {level // 2}"
+    )
