@@ -207,7 +207,9 @@ def tables(options: argparse.Namespace) -> int:
         cases, _ = read_tables(options.output / "rates" / cell.name)
         untouched = cases[cases["strategy"] == "none"].groupby("fold")["dice"].mean()
         print(f"| {cell.name} | {untouched.mean():.4f} |")
-    for folder in sorted(path.parent for path in options.output.glob("strategies/*/runs.csv")):
+    stages = ("strategies", "robustness")
+    finished = (path for stage in stages for path in options.output.glob(f"{stage}/*/{RUNS}"))
+    for folder in sorted(path.parent for path in finished):
         cases, runs = read_tables(folder)
         print(f"\n### {folder.name}\n")
         _print_means(cases, runs)
