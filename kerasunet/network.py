@@ -385,3 +385,14 @@ def _copied_layer(layer: keras.Layer, name: str, inputs: list) -> keras.KerasTen
     output = copy(inputs if len(inputs) > 1 else inputs[0])
     copy.set_weights(layer.get_weights())
     return output
+
+
+@contextmanager
+def kept_if_it_fails(model: keras.Model) -> Iterator[None]:
+    """Give a model the weights back that it had if an error comes while they are set."""
+    before = model.get_weights()
+    try:
+        yield
+    except BaseException:
+        model.set_weights(before)
+        raise

@@ -388,3 +388,11 @@ def read_rows(
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path}: is damaged, or a part is missing ({error}); {remedy}") from error
     return rows
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested records by names such as `settings.layers`."""
+    found: dict[str, Any] = {}
+    for name, one in values.items():
+        found |= flat(one, f"{prefix}{name}.") if isinstance(one, dict) else {prefix + name: one}
+    return found

@@ -21,7 +21,7 @@ from kerasunet.drawing import write_png
 from kerasunet.files import FileWarning
 from kerasunet.inference import next_images, pool_of
 from kerasunet.inference.export import Images, export
-from kerasunet.metrics import area_mm2
+from kerasunet.metrics import area_mm2, bootstrap_interval
 from kerasunet.models.model_card import write_card
 from kerasunet.runs import finetune
 from kerasunet.runs.predictions import PredictionDirectory
@@ -253,3 +253,24 @@ def test_short_numbers_of_numpy_do_not_overflow(own_images):
     mask = np.ones((512, 512), bool)
     assert area_mm2(mask, (short(20), short(20))) == area_mm2(mask, (20, 20)) == 512**2 * 400
     assert area_mm2(mask, (np.float16(0.5), np.float16(0.5))) == 512**2 / 4
+
+
+def test_what_has_no_order_is_not_taken_for_a_list():
+    """The keys of a mapping would be the groups, and a set has its height and width anyhow."""
+    for groups in ({"a": "one", "b": "one"}, {"one", "two"}):
+        with pytest.raises(TypeError, match="one group per case, in the order of the cases"):
+            bootstrap_interval([0.5, 0.6], groups=groups)
+    with pytest.raises(ValueError, match=r"size must be \(height, width\) in pixels"):
+        resize_mask(np.ones((8, 8), bool), {24, 32})
+
+
+def test_weights_that_do_not_fit_leave_those_of_the_model(tmp_path):
+    """Keras sets what fits before it tells of what does not."""
+    model, other = (UNet((32, 32, 1), filters, 2) for filters in (2, 4))
+    models.save_weights(UNet((32, 32, 1), 2, 1), tmp_path / "flat.weights.h5")
+    other.save(tmp_path / "wide.keras")
+    before = model.get_weights()
+    for name in ("flat.weights.h5", "wide.keras"):
+        with pytest.raises(ValueError, match="this U-Net"):
+            models.load_weights_into(model, tmp_path / name)
+        assert all(map(np.array_equal, before, model.get_weights()))

@@ -12,6 +12,7 @@ import inspect
 import io
 import itertools
 import os
+import re
 import signal
 import sys
 import threading
@@ -256,6 +257,8 @@ _LISTS = ("predictions.json", "report.json")
 _STUDY_TABLES = ("cases.csv", "runs.csv")
 _STUDY_TABLE = b"data,strategy,"
 """How the tables of studies begin, which go on with the columns of an evaluation."""
+_PASSING = re.compile(r"\.(earlier-run|earlier|(writing|exporting)-.*|.*\.written)")
+"""Names of what is written while a command runs, and removed at its end or by the next one."""
 _INPUTS = ("data", "validation_data", "manual_dir")
 
 
@@ -317,6 +320,8 @@ def _check_output(path: Path, is_file: bool) -> None:
             f"{str(path)!r}: has characters that are not text here; give another name, or use a "
             "UTF-8 locale, such as LC_ALL=C.UTF-8"
         )
+    if any(map(_PASSING.fullmatch, path.parts)):
+        raise ValueError(f"{path}: this package removes what has such a name; give another name")
     if is_file and path.is_dir():
         raise FileExistsError(f"{path}: is a folder; give the name of a file")
     if not is_file and path.is_symlink() and not path.exists():

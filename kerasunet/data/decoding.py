@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -258,7 +258,8 @@ def to_gray(image: np.ndarray) -> np.ndarray:
 
 
 def _checked(size: tuple[int, int]) -> tuple[int, int]:
-    sides = tuple(size) if isinstance(size, Iterable) else ()
+    has_order = isinstance(size, Iterable) and not isinstance(size, Set)
+    sides = tuple(size) if has_order else ()
     if len(sides) != 2 or min(sides := tuple(typed("size", "int", side) for side in sides)) < 1:
         raise ValueError(f"size must be (height, width) in pixels, not {size!r}")
     return sides[0], sides[1]

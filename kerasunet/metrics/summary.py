@@ -1,7 +1,7 @@
 """All metrics of one case in a row, and their averages over cases with bootstrap intervals."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -148,6 +148,7 @@ def summarize_objects(
     """
     _require_columns(rows)
     groups = [row["key"] for row in rows] if groups is None else groups
+    _require_order(groups)
     names = list(dict.fromkeys(str(row["object"]) for row in rows))
     parts = {
         name: [
@@ -205,6 +206,7 @@ def bootstrap_interval(
         spread, and the mean itself where all groups have the same mean.
 
     Raises:
+        TypeError: the groups have no order, or are a mapping.
         ValueError: no values, a value not finite, a group missing, or a setting out of range.
     """
     cases = _as_values(values)
@@ -261,6 +263,7 @@ def _by_group(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if groups is None:
         return cases, np.ones_like(cases)
+    _require_order(groups)
     if len(groups) != cases.size:
         raise ValueError(
             f"groups must name one group per case: {len(groups)} for {cases.size} cases"
@@ -268,6 +271,15 @@ def _by_group(
     index = _group_index(groups)
     sums: NDArray[np.float64] = np.bincount(index, weights=cases).astype(np.float64)
     return sums, np.bincount(index).astype(np.float64)
+
+
+def _require_order(groups: Sequence[Hashable]) -> None:
+    """Refuse what has no order, and a mapping, whose keys would be taken for the groups."""
+    if isinstance(groups, (Set, Mapping)):
+        raise TypeError(
+            "groups must name one group per case, in the order of the cases, such as a list, not "
+            f"a {type(groups).__name__}"
+        )
 
 
 def _group_index(groups: Sequence[Hashable]) -> list[int]:

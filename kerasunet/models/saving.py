@@ -84,7 +84,7 @@ def load(name_or_path: str | os.PathLike) -> keras.Model:
 
 
 def load_weights_into(model: keras.Model, weights: str | os.PathLike) -> None:
-    """Set a model's weights from a registered model, a `.keras` file or a `.weights.h5` file.
+    """Set a model's weights from a registered model, a `.keras` or `.weights.h5` file; or none.
 
     Args:
         model: A U-Net of the same architecture. Where only the number of classes differs, the
@@ -95,25 +95,25 @@ def load_weights_into(model: keras.Model, weights: str | os.PathLike) -> None:
         FileNotFoundError: There is no such model.
         ValueError: The architecture differs; the message names the first layer that does.
     """
-    if text_of(weights, "weights").endswith(WEIGHT_SUFFIX):
-        _load_h5(model, expanded(weights))
-        return
-    from kerasunet.network import HEAD
+    from kerasunet.network import HEAD, kept_if_it_fails
 
-    source = load(weights)
-    given = {layer.name: layer for layer in source.layers if layer.weights}
-    wanted = {layer.name: layer for layer in model.layers if layer.weights}
-    _require_same_layers(weights, given, wanted)
-    for name, layer in wanted.items():
-        shapes = [tuple(array.shape) for array in layer.weights]
-        found = [tuple(array.shape) for array in given[name].weights]
-        if shapes == found:
-            layer.set_weights(given[name].get_weights())
-        elif name != HEAD:
-            raise ValueError(
-                f"{os.fspath(weights)}: layer {name} has weights of shape {found}, but this "
-                f"U-Net needs {shapes}; build it with the file's base_filters and channels"
-            )
+    with kept_if_it_fails(model):
+        if text_of(weights, "weights").endswith(WEIGHT_SUFFIX):
+            return _load_h5(model, expanded(weights))
+        source = load(weights)
+        given = {layer.name: layer for layer in source.layers if layer.weights}
+        wanted = {layer.name: layer for layer in model.layers if layer.weights}
+        _require_same_layers(weights, given, wanted)
+        for name, layer in wanted.items():
+            shapes = [tuple(array.shape) for array in layer.weights]
+            found = [tuple(array.shape) for array in given[name].weights]
+            if shapes == found:
+                layer.set_weights(given[name].get_weights())
+            elif name != HEAD:
+                raise ValueError(
+                    f"{os.fspath(weights)}: layer {name} has weights of shape {found}, but this "
+                    f"U-Net needs {shapes}; build it with the file's base_filters and channels"
+                )
 
 
 def _load_h5(model: keras.Model, path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +163,8 @@ class RunDirectory:
         versions = {"backend": keras.backend.backend(), **models.versions()}
         asked = {"settings": _named(settings), "digests": dict(digests), "versions": versions}
         self.settle()
+        if self.overlays.is_symlink() and (restart or not self.summary.is_file()):
+            raise ValueError(f"{self.overlays}: is a link, so its pictures may be others'; {MOVE}")
         if restart:
             self.require_removable(settings)
             self._set_aside()
@@ -272,8 +273,11 @@ class RunDirectory:
         return self.path.resolve() in given.parents and any(o.is_relative_to(given) for o in own)
 
     def _files(self, names: Iterable[str] = (*_RESULTS, *_PROGRESS, _NOTES)) -> list[Path]:
-        """Return what a run wrote, the record that it is finished first, except `config.json`."""
+        """Return what a run wrote, not behind links: `summary.json` first, no `config.json`."""
+        folders = (self.overlays, self.tensorboard, self.pictures)
+        linked = {folder for folder in folders if folder.is_symlink()}
         found = (path for name in names for path in self.path.glob(name))
+        found = (path for path in found if linked.isdisjoint(path.parents))
         return [path for path in found if path.is_symlink() or not path.is_dir()]
 
     def _require_own(self) -> None:
@@ -303,7 +307,9 @@ class RunDirectory:
             aside._remove()
         for path in reversed(aside._files()):
             _move(path, self.path / path.relative_to(aside.path))
-        shutil.rmtree(aside.path, ignore_errors=True)
+        for folder, _, _ in os.walk(aside.path, topdown=False):
+            with contextlib.suppress(OSError):  # Something else is in it.
+                os.rmdir(folder)
 
     def _set_aside(self) -> None:
         """Move the files of the run into a hidden folder, the record of which run it is last."""
@@ -317,7 +323,7 @@ class RunDirectory:
 
     def _refuse_remains(self) -> None:
         require_not_of(self.path, "study.json", "adapt.json", "predictions.json")
-        if found := sorted(path for pattern in _RESULTS for path in self.path.glob(pattern)):
+        if found := sorted(self._files(_RESULTS)):
             told = f"holds {found[0].name} but no {self.config.name}, so its settings are unknown"
             raise ValueError(f"{self.path}: {told}, and a run would replace it; {_OTHER}")
 
@@ -361,7 +367,7 @@ def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, 
 
 
 def _differences(known: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    old, new = _flat(known), _flat(asked)
+    old, new = schema.flat(known), schema.flat(asked)
     return [
         f"{name.removeprefix('settings.')} was {_readable(name, was)}, now {_readable(name, now)}"
         for name, was, now in ((n, old.get(n), new.get(n)) for n in sorted(old.keys() | new.keys()))
@@ -391,10 +397,3 @@ def _compared(name: str, value: Any) -> Any:
 
 def _readable(name: str, value: Any) -> str:
     return repr(value[:12] if name.startswith("digests.") and isinstance(value, str) else value)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, one in values.items():
-        flat |= _flat(one, f"{prefix}{name}.") if isinstance(one, dict) else {prefix + name: one}
-    return flat

@@ -208,7 +208,9 @@ class PredictionDirectory:
                 the directory would be read as data.
             NotWritten: One of them is write-protected.
         """
-        data.require_outside(self.path, images=set(images.values()))
+        folders = {(self.path / name).parent for name in names}
+        for folder in (self.path, *sorted(one for one in folders if one.is_symlink())):
+            data.require_outside(folder, images=set(images.values()))
         digest = cache(sha256)  # A file may have many frames.
         problems = [
             f"{self.path / _mask_of(name, self.images[name])}: is the mask of another image of "

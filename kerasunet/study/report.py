@@ -219,7 +219,8 @@ def write_report(
     if output is None and len(directories) != 1:
         raise ValueError("a report of several studies needs an output folder")
     output = expanded(output or directories[0])
-    require_outside(output)
+    for folder in (output, *(one for one in (output / "figures",) if one.is_symlink())):
+        require_outside(folder)
     shown = [Picture.read(expanded(path)) for path in pictures]
     statistics = StudyStatistics(read_results(directories))
     path, frames = output / _PAGE, tables.frames(statistics)

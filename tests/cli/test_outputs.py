@@ -217,6 +217,28 @@ def test_a_restart_removes_the_run_and_nothing_else(call, earlier, tiny_model_fi
     assert models.card(earlier / "model.keras").strategy == "head"
 
 
+def test_a_restart_leaves_what_is_behind_a_link_to_a_folder(place):
+    """Many runs may log into one folder; pictures there could be replaced by those of this run."""
+    run, name = RunDirectory(place / "run"), "events.out.tfevents.1"
+    run.claim(FinetuneSettings(), {})
+    for folder, file in ((run.tensorboard, f"train/{name}"), (run.overlays, "1-dice-0.5-a.png")):
+        (place / "others" / folder.name / file).parent.mkdir(parents=True)
+        (place / "others" / folder.name / file).write_text(THESIS)
+        folder.symlink_to(place / "others" / folder.name)
+    (run.path / ".earlier-run").mkdir()
+    (run.path / ".earlier-run" / "thesis.txt").write_text(THESIS)
+    before = contents(place / "others")
+    with pytest.raises(ValueError, match="run/overlays: is a link, so its pictures may be others'"):
+        run.claim(FinetuneSettings(), {}, restart=True)
+    run.overlays.unlink()
+    with exclusive(run.path):
+        run.claim(FinetuneSettings(), {}, restart=True)
+        run.checkpoint.touch()
+    assert contents(place / "others") == before
+    assert run.tensorboard.is_symlink()
+    assert (run.path / ".earlier-run" / "thesis.txt").read_text() == THESIS
+
+
 @pytest.mark.parametrize("verb", ["finetune", "pretrain"])
 @pytest.mark.parametrize("name", ["model.keras", "model.json", "cases.csv", "history.csv"])
 def test_a_run_is_not_written_over_files_of_yours(call, place, verb, name, tiny_model_file):
@@ -273,6 +295,9 @@ def test_no_file_gets_a_name_that_a_folder_s_own_command_is_about_to_write(place
         check_outputs("evaluate", argparse.Namespace(csv=Path("run/cases.csv")))
     (place / "run" / "model.keras").touch()  # Then it is called `model.h5.json`.
     check_outputs("export", export)
+    for path in ("run/.config.json.written", "run/.earlier-run/x.csv", ".writing-abc.csv"):
+        with pytest.raises(ValueError, match="this package removes what has such a name"):
+            check_outputs("evaluate", argparse.Namespace(csv=Path(path)))
     (place / "report.json").write_text("[]")  # Of something else.
     for path in ("run/mine.csv", "out/mine.csv", "areas.csv"):
         check_outputs("evaluate", argparse.Namespace(csv=Path(path)))
@@ -911,6 +936,19 @@ def test_nothing_is_written_among_the_images_of_other_data(
         ["show", "--data", "simulated-xray:2", "--sheet", f"{output}/sheet.png"],
     ):
         refused(call, *words, saying="lies among the images in")
+
+
+def test_nothing_is_written_among_images_through_a_folder_that_is_a_link(call, place, own_images):
+    shutil.copytree(own_images, place / "data")
+    make_study(place, "bus_bra", sizes=(20,))
+    for folder in ("nifti", "figures"):
+        (place / "out").mkdir(exist_ok=True)
+        (place / "out" / folder).symlink_to(place / "data" / "masks")
+    known = predictions.PredictionDirectory(place / "out", {}, files={})
+    with pytest.raises(ValueError, match="out/nifti: lies among the images in"):
+        known.require_free({}, ["nifti/a.nii.gz"])
+    saying = "out/figures: lies among the images in"
+    refused(call, "report", "bus_bra", "--output", "out", saying=saying)
 
 
 @pytest.mark.parametrize("name", ["manifest.csv", "Manifest.TSV", "_classes.csv"])
