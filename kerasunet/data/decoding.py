@@ -46,7 +46,8 @@ class DecodedCases:
         objects: What the masks mark.
 
     Raises:
-        ValueError: The arrays have other shapes, or values that are no gray levels or no masks.
+        ValueError: The arrays have other shapes, or values that are no gray levels or no masks; or
+            there are more or fewer keys, groups or spacings than images.
     """
 
     keys: tuple[str, ...]
@@ -61,6 +62,12 @@ class DecodedCases:
             raise ValueError(
                 "images must have the shape (cases, height, width, channels) and masks (cases, "
                 f"height, width), not {self.images.shape} and {self.masks.shape}"
+            )
+        counts = [len(self.keys), len(self.groups), len(self.spacings)]
+        if {*counts} != {len(self.images)}:
+            raise ValueError(
+                f"{len(self.images):,} images need as many keys, groups and spacings, not "
+                f"{counts[0]:,}, {counts[1]:,} and {counts[2]:,}"
             )
         if self.images.dtype != np.uint8:
             levels = [np.rint(gray_levels(image)).astype(np.uint8) for image in self.images]
@@ -83,8 +90,12 @@ class DecodedCases:
 
         Raises:
             KeyError: There is no such case.
+            ValueError: Several cases have the same key.
         """
         row_of = {key: row for row, key in enumerate(self.keys)}
+        if len(row_of) < len(self):
+            twice = next(key for key in row_of if self.keys.count(key) > 1)
+            raise ValueError(f"several cases have the key {twice}; give each a key of its own")
         rows = [row_of[key] for key in keys]
         return DecodedCases(
             tuple(keys),

@@ -39,6 +39,7 @@ from kerasunet.data.annotations import (
     polygon_mask,
     run_length_mask,
 )
+from kerasunet.data.checking import check
 from kerasunet.data.layouts.tables import read_groups
 from kerasunet.files import FileWarning
 
@@ -720,6 +721,20 @@ def test_manifest_masks_of_several_objects_of_an_image_are_not_united(scans, col
     assert f"{path}:3: {text}" in complaint(lambda: load(scans))
     write_rows(path, f"image,mask,{column}", row(0, "a"), row(1, "a"))
     assert len(load(scans).cases[0].masks) == 2
+
+
+def test_manifest_with_masks_in_further_columns_is_refused(scans):
+    """A file of the data that nobody reads is refused, or named."""
+    header, row = "image,mask,{}", "scans/visit0/s0.png,drawn/0.png,{}".format
+    path = write_rows(scans / "manifest.csv", header.format("mask2"), row("drawn/1.png"))
+    text = "the mask2 drawn/1.png is not read; give each mask a row of its own"
+    assert f"{path}:2: {text}" in complaint(lambda: load(scans))
+    for column, cell in (("mask_path", "drawn/0.png"), ("mask_area", "12"), ("mask2", "")):
+        write_rows(path, header.format(column), row(cell))
+        assert len(load(scans).cases[0].masks) == 1
+    write_rows(path, header.format("preview"), row("drawn/1.png"))
+    problems = check(scans).by_kind()["documents"]
+    assert f"{path}: its column preview, which names files" in [p.message for p in problems]
 
 
 @pytest.mark.parametrize(
