@@ -779,9 +779,10 @@ READ = {
         LAYOUTS,
         "test_manifest_masks_of_several_objects_of_an_image_are_not_united",
     ),
-    "arrays for training with other numbers of images, masks, keys, groups or spacings": (
+    "arrays for training with other numbers of images, masks, keys, groups or spacings, "
+    "or with masked pixels": (
         "data/test_folders.py",
-        "test_arrays_have_as_many_keys_groups_and_spacings_and_no_key_twice",
+        "test_arrays_that_would_lose_cases_or_pixels_are_refused",
     ),
     "manifest with files in further columns, such as `mask2`": (
         LAYOUTS,

@@ -63,6 +63,10 @@ class DecodedCases:
                 "images must have the shape (cases, height, width, channels) and masks (cases, "
                 f"height, width), not {self.images.shape} and {self.masks.shape}"
             )
+        if np.ma.is_masked(self.images) or np.ma.is_masked(self.masks):
+            raise ValueError(
+                "the arrays have masked pixels, under which something may be; fill them"
+            )
         counts = [len(self.keys), len(self.groups), len(self.spacings)]
         if {*counts} != {len(self.images)}:
             raise ValueError(

@@ -1186,7 +1186,7 @@ def test_names_that_are_nearly_equal_are_hinted_at(tmp_path, name, hint):
 
 def test_packed_images_are_named(tmp_path):
     make_folder_pairs(tmp_path, "a", "b")
-    packed = ["images/d.dcm.gz", "images/e.png.zip", "masks/f.nii.bz2"]
+    packed = ["images/d.dcm.gz", "images/e.png.zip", "masks/f.nii.bz2", "masks/g.png.bak"]
     for name in packed:
         (tmp_path / name).write_bytes(b"x")
     assert [str(path.relative_to(tmp_path)) for path in load(tmp_path).unread] == packed
