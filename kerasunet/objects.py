@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MOST_EXCLUSIVE, MOST_OVERLAPPING = 254, 8
 """How many objects one byte per pixel can distinguish; 255 often means "unknown" in files."""
+OF_OBJECT = ": "
+"""What stands between the name of an object and what codes it."""
 
 
 @dataclass(frozen=True)

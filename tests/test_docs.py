@@ -779,6 +779,15 @@ READ = {
         LAYOUTS,
         "test_manifest_masks_of_several_objects_of_an_image_are_not_united",
     ),
+    "arrays for training with other numbers of images, masks, keys, groups or spacings, "
+    "or with masked pixels": (
+        "data/test_folders.py",
+        "test_arrays_that_would_lose_cases_or_pixels_are_refused",
+    ),
+    "manifest with files in further columns, such as `mask2`": (
+        LAYOUTS,
+        "test_manifest_with_masks_in_further_columns_is_refused",
+    ),
     "manifest with empty rows, or columns without a name": (
         LAYOUTS,
         "test_manifest_as_spreadsheets_write_it",

@@ -20,7 +20,7 @@ import numpy as np
 
 from kerasunet.data import readers, simulation
 from kerasunet.files import call_all, is_plain, raise_all
-from kerasunet.objects import Objects, objects_of
+from kerasunet.objects import OF_OBJECT, Objects, objects_of
 
 _MOST_NAMED = 10
 _NEARLY, _LEAST_BRIGHT = 2, 64
@@ -92,9 +92,17 @@ class MaskCoding:
     any_color: bool = False
 
     @property
-    def is_one_code(self) -> bool:
-        """Whether the object is of one value: nobody has said which, or a number was chosen."""
-        return self == MaskCoding(labels=self.labels[:1], void=self.void)
+    def is_compared(self) -> bool:
+        """Whether masks may contradict each other: nobody chose the object, or by its number."""
+        return bool(self.labels) or self == MaskCoding(void=self.void)
+
+    def codes(self, values: readers.MaskValues, mask: np.ndarray) -> tuple[str, ...]:
+        """Return what codes the object, or the color of each number that was chosen."""
+        if not self.labels:
+            return (values.name_of(mask),) if self.is_compared and mask.any() else ()
+        colors = values.colors() if values.numbered and values.palette is not None else {}
+        owner = f"value {{}}{OF_OBJECT}" if len(self.labels) > 1 else ""
+        return tuple(owner.format(n) + colors[n] for n in self.labels if n in colors)
 
     def decode(self, values: readers.MaskValues | np.ndarray, name: str) -> np.ndarray:
         """Turn the values of a mask file into a bool mask of the same shape, (height, width).
@@ -187,16 +195,6 @@ class FileCase:
         return readers.read_mask(
             path, frame=self.frame, image=self.image, segments=self.coding.segments
         )
-
-    def codes(self) -> tuple[str, ...]:
-        """Return the values, or the colors of a chosen one, of the object in its files."""
-        found: dict[str, None] = {}
-        for path in self.masks:
-            values = self.read_mask_values(path)
-            mask = self.coding.decode(values, str(path))
-            is_named = values.palette is not None or not self.coding.labels
-            found |= dict.fromkeys([values.name_of(mask)] if mask.any() and is_named else ())
-        return tuple(found)
 
     def _read_mask(self, path: Path) -> np.ndarray:
         return self.coding.decode(self.read_mask_values(path), str(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -15,11 +15,12 @@ from kerasunet.data import readers
 from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import Case, Sample
 from kerasunet.files import raise_all
-from kerasunet.objects import ONE_OBJECT, Objects, objects_of
+from kerasunet.objects import OF_OBJECT, ONE_OBJECT, Objects, objects_of
 from kerasunet.schema import typed
 
 _THREADS = 4
-_MOST_VALUES = 8  # That a message lists.
+_ONE_CODE = {"1", "255", "#ffffff"}  # What programs write for the one object there is.
+_MOST_VALUES, _MOST_CODES = 8, 5  # That a message lists.
 _SHARE = (1, 1, np.dtype(np.float64).itemsize)  # The bytes of one number, kept like an image.
 _ROWS = ("keys", "groups", "images", "masks", "spacings")  # Of decoded cases, by case.
 _SUBMITTED = 4096  # Cases that wait for a thread at a time.
@@ -45,7 +46,8 @@ class DecodedCases:
         objects: What the masks mark.
 
     Raises:
-        ValueError: The arrays have other shapes, or values that are no gray levels or no masks.
+        ValueError: The arrays have other shapes, or values that are no gray levels or no masks; or
+            there are more or fewer keys, groups or spacings than images.
     """
 
     keys: tuple[str, ...]
@@ -60,6 +62,16 @@ class DecodedCases:
             raise ValueError(
                 "images must have the shape (cases, height, width, channels) and masks (cases, "
                 f"height, width), not {self.images.shape} and {self.masks.shape}"
+            )
+        if np.ma.is_masked(self.images) or np.ma.is_masked(self.masks):
+            raise ValueError(
+                "the arrays have masked pixels, under which something may be; fill them"
+            )
+        counts = [len(self.keys), len(self.groups), len(self.spacings)]
+        if {*counts} != {len(self.images)}:
+            raise ValueError(
+                f"{len(self.images):,} images need as many keys, groups and spacings, not "
+                f"{counts[0]:,}, {counts[1]:,} and {counts[2]:,}"
             )
         if self.images.dtype != np.uint8:
             levels = [np.rint(gray_levels(image)).astype(np.uint8) for image in self.images]
@@ -82,8 +94,12 @@ class DecodedCases:
 
         Raises:
             KeyError: There is no such case.
+            ValueError: Several cases have the same key.
         """
         row_of = {key: row for row, key in enumerate(self.keys)}
+        if len(row_of) < len(self):
+            twice = next(key for key in row_of if self.keys.count(key) > 1)
+            raise ValueError(f"several cases have the key {twice}; give each a key of its own")
         rows = [row_of[key] for key in keys]
         return DecodedCases(
             tuple(keys),
@@ -320,6 +336,36 @@ def content_digest(parts: Iterable[DecodedCases]) -> str:
         if part.objects.several:
             digest.update(str(part.objects).encode())
     return digest.hexdigest()
+
+
+def mixed_codes(codes: Iterable[tuple[str, str]]) -> list[str]:
+    """Say of which objects the values or colors differ; empty if of none.
+
+    Args:
+        codes: What codes an object in the mask files of an image, and the image; of several
+            objects, after the name of one and `OF_OBJECT`.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for code, image in codes:
+        name, between, value = code.rpartition(OF_OBJECT)
+        found.setdefault(name + between, {}).setdefault(value, []).append(image)
+    return [name + text for name, of in found.items() if (text := _mixed(of))]
+
+
+def _mixed(found: Mapping[str, Sequence[str]]) -> str:
+    if len(found) < 2 or found.keys() <= _ONE_CODE:
+        return ""
+    parts = [f"{code} in {len(names):,} (such as {names[0]})" for code, names in found.items()]
+    more = f", and {len(parts) - _MOST_CODES} more" if len(parts) > _MOST_CODES else ""
+    codes = [code.split()[0] for code in found]
+    unite = f"--objects NAME={','.join(codes[:_MOST_CODES])}{',…' if more else ''} unites them"
+    if all(map(str.isdecimal, codes)):
+        unite += ", and so does --mask-threshold 0"
+    return (
+        f"the object is {', '.join(parts[:_MOST_CODES])}{more}: one value or color in each mask, "
+        f"but not the same; if they are different objects, --objects NAME={codes[0]} takes one; "
+        f"{unite}"
+    )
 
 
 def misread_masks(cases: Sequence[Case]) -> str:

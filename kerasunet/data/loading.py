@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,11 @@ import numpy as np
 from kerasunet.data import builders, layouts, readers
 from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, SimulatedCase
-from kerasunet.data.decoding import DecodedCases, misread_masks, use_each
+from kerasunet.data.decoding import DecodedCases, misread_masks, mixed_codes, use_each
 from kerasunet.data.groups import GIVEN, regroup
 from kerasunet.data.layouts import EVERY_IMAGE_FOLDER, EVERY_MASK_FOLDER, IMAGE_FOLDERS
-from kerasunet.files import FileWarning, expanded, is_plain
+from kerasunet.files import FileWarning, expanded, is_plain, raise_all
+from kerasunet.objects import OF_OBJECT, objects_of
 from kerasunet.schema import text_of
 
 if TYPE_CHECKING:
@@ -35,9 +36,8 @@ SIMULATED = {
 }
 _SIMULATED_CASES, _MOST_SIMULATED_CASES = 400, 100_000
 _ARCHIVES = (".zip", ".rar", ".tar", ".gz", ".tgz")
-_CODES = (1, 1, 64)  # The bytes of a few values or colors, kept like an image.
-_ONE_CODE = {"1", "255", "#ffffff"}  # What programs write for the one object there is.
-_MOST_CODES, _MOST_NAMED = 5, 3  # That a message lists.
+_CODE = 32  # The bytes of a value or color and its owner, kept like a part of an image.
+_MOST_NAMED = 3  # That a message lists.
 _FEWEST_BOXES, _LEAST_SIDE = 5, 200  # The side in pixels: far beyond percent.
 _INNER = (
     "inside a polygon of the same object, and united with it; make a hole a _background_ shape "
@@ -238,51 +238,46 @@ def require_one_code(cases: Sequence[Case]) -> None:
     """Refuse mask files of one value or color each, but of different ones: other objects, maybe.
 
     Args:
-        cases: The cases; of those with a choice, only the colors of one number are compared.
+        cases: The cases; of those with a choice, only the colors of its numbers are compared.
 
     Raises:
         ValueError: There are such files, or some that cannot be used.
     """
-    plain = [case for case in cases if isinstance(case, FileCase) and case.masks]
-    plain = [case for case in plain if case.coding.is_one_code]
+    named = [one for case in cases for one in _named(case)]
+    plain = [part for _, part in named]
+    shape = (1, 1, _CODE * (1 + max((len(part.coding.labels) for part in plain), default=0)))
 
     def name(indices: Sequence[int], put: PutRow) -> None:
         def keep(index: int, codes: tuple[str, ...]) -> None:
-            text = "\n".join(codes).encode()[: _CODES[2]].ljust(_CODES[2], b"\0")
-            row = np.frombuffer(text, np.uint8).reshape(_CODES)
-            put(index, row, np.zeros(_CODES[:2], bool))
+            text = "\n".join(codes).encode()[: shape[2]].ljust(shape[2], b"\0")
+            put(index, np.frombuffer(text, np.uint8).reshape(shape), np.zeros(shape[:2], bool))
 
-        use_each(plain, indices, FileCase.codes, use=keep)
+        use_each(plain, indices, _codes, use=keep)
 
-    found: dict[str, list[str]] = {}
-    rows = cached_rows(plain, _CODES, name).images if plain else ()
-    for case, row in zip(plain, rows, strict=True):
-        for code in row.tobytes().rstrip(b"\0").decode(errors="ignore").splitlines():
-            found.setdefault(code, []).append(str(case.image))
-    if mixed := mixed_codes(found):
-        raise ValueError(mixed)
-
-
-def mixed_codes(found: Mapping[str, Sequence[str]]) -> str:
-    """Say that the object has several values or colors; empty if it has one.
-
-    Args:
-        found: The images by the value or color that their mask files have beside the
-            background.
-    """
-    if len(found) < 2 or found.keys() <= _ONE_CODE:
-        return ""
-    parts = [f"{code} in {len(names):,} (such as {names[0]})" for code, names in found.items()]
-    more = f", and {len(parts) - _MOST_CODES} more" if len(parts) > _MOST_CODES else ""
-    codes = [code.split()[0] for code in found]
-    unite = f"--objects NAME={','.join(codes[:_MOST_CODES])}{',…' if more else ''} unites them"
-    if all(map(str.isdecimal, codes)):
-        unite += ", and so does --mask-threshold 0"
-    return (
-        f"the object is {', '.join(parts[:_MOST_CODES])}{more}: one value or color in each mask, "
-        f"but not the same; if they are different objects, --objects NAME={codes[0]} takes one; "
-        f"{unite}"
+    rows = cached_rows(plain, shape, name).images if plain else ()
+    raise_all(
+        mixed_codes(
+            (owner + code, str(case.image))
+            for (owner, case), row in zip(named, rows, strict=True)
+            for code in row.tobytes().rstrip(b"\0").decode(errors="ignore").splitlines()
+        )
     )
+
+
+def _named(case: Case) -> Iterator[tuple[str, FileCase]]:
+    """Yield what is in mask files, with the name of each of several objects."""
+    parts = getattr(case, "parts", (case,))
+    owners = [f"{name}{OF_OBJECT}" for name in objects_of([case]).names]
+    for owner, part in zip(owners if len(parts) > 1 else ("",), parts, strict=True):
+        if isinstance(part, FileCase) and part.masks and part.coding.is_compared:
+            yield owner, part
+
+
+def _codes(case: FileCase) -> tuple[str, ...]:
+    """Return what codes the object in the files of a case, as `MaskCoding.codes` does."""
+    read = [(case.read_mask_values(path), str(path)) for path in case.masks]
+    found = (case.coding.codes(of, case.coding.decode(of, name)) for of, name in read)
+    return tuple(dict.fromkeys(code for codes in found for code in codes))
 
 
 def require_outside(

@@ -1320,6 +1320,24 @@ def test_arrays_of_other_shapes_are_refused(images, masks, message):
         decoded(np.zeros(images, np.uint8), np.zeros(masks, bool))
 
 
+def test_arrays_that_would_lose_cases_or_pixels_are_refused():
+    """A case that is dropped, or the image of another, would go unnoticed."""
+    images, masks, names = np.zeros((2, 8, 8, 1), np.uint8), np.zeros((2, 8, 8), bool), ("a", "b")
+    for number in range(3):
+        columns = [names, names, (None, None)]
+        columns[number] = columns[number][:1]
+        with pytest.raises(ValueError, match="2 images need as many keys, groups and spacings"):
+            DecodedCases(*columns[:2], images, masks, columns[2])
+    for pixels in (
+        (np.ma.array(images, mask=images < 1), masks),
+        (images, np.ma.array(masks, mask=1)),
+    ):
+        with pytest.raises(ValueError, match="masked pixels, under which something may be; fill"):
+            DecodedCases(names, names, *pixels, (None, None))
+    with pytest.raises(ValueError, match="several cases have the key a; give each a key of its"):
+        DecodedCases(("a", "a"), names, images, masks, (None, None)).select(("a",))
+
+
 @pytest.mark.parametrize("values", [[0, 1, 2], [1, 2], [-1, 0], [0.0, 0.5, 1.0]])
 def test_masks_of_several_values_are_refused(values):
     masks = np.resize(values, (2, 8, 8))

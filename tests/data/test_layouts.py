@@ -39,6 +39,7 @@ from kerasunet.data.annotations import (
     polygon_mask,
     run_length_mask,
 )
+from kerasunet.data.checking import check
 from kerasunet.data.layouts.tables import read_groups
 from kerasunet.files import FileWarning
 
@@ -722,6 +723,20 @@ def test_manifest_masks_of_several_objects_of_an_image_are_not_united(scans, col
     assert len(load(scans).cases[0].masks) == 2
 
 
+def test_manifest_with_masks_in_further_columns_is_refused(scans):
+    """A file of the data that nobody reads is refused, or named."""
+    header, row = "image,mask,{}", "scans/visit0/s0.png,drawn/0.png,{}".format
+    path = write_rows(scans / "manifest.csv", header.format("mask2"), row("drawn/1.png"))
+    text = "the mask2 drawn/1.png is not read; give each mask a row of its own"
+    assert f"{path}:2: {text}" in complaint(lambda: load(scans))
+    for column, cell in (("mask_path", "drawn/0.png"), ("mask_area", "12"), ("mask2", "")):
+        write_rows(path, header.format(column), row(cell))
+        assert len(load(scans).cases[0].masks) == 1
+    write_rows(path, header.format("preview"), row("drawn/1.png"))
+    problems = check(scans).by_kind()["documents"]
+    assert f"{path}: its column preview, which names files" in [p.message for p in problems]
+
+
 @pytest.mark.parametrize(
     ("groups", "fault"),
     [
@@ -1171,7 +1186,7 @@ def test_names_that_are_nearly_equal_are_hinted_at(tmp_path, name, hint):
 
 def test_packed_images_are_named(tmp_path):
     make_folder_pairs(tmp_path, "a", "b")
-    packed = ["images/d.dcm.gz", "images/e.png.zip", "masks/f.nii.bz2"]
+    packed = ["images/d.dcm.gz", "images/e.png.zip", "masks/f.nii.bz2", "masks/g.png.bak"]
     for name in packed:
         (tmp_path / name).write_bytes(b"x")
     assert [str(path.relative_to(tmp_path)) for path in load(tmp_path).unread] == packed

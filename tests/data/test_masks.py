@@ -751,9 +751,16 @@ def test_a_number_that_palettes_show_in_several_colors_is_refused(tmp_path):
     assert "the object is #ff0000 in 1" in problem.message
     require_one_code(by_color)
     assert "mixed-codes" not in check(tmp_path, objects=["x=#ff0000"]).by_kind()
-    several = check(tmp_path, objects=["x=1", "y=2"]).by_kind()["mixed-codes"]
-    named = [problem.message.split(" in 1 ")[0] for problem in several]
-    assert named == ["x: the object is #ff0000", "y: the object is #00ff00"]
+    for choice, owners in ((["x=1", "y=2"], ("x", "y")), (["x=1,2"], ("value 1", "value 2"))):
+        several = check(tmp_path, objects=choice).by_kind()["mixed-codes"]
+        named = [problem.message.split(" in 1 ")[0] for problem in several]
+        assert named == [
+            f"{owners[0]}: the object is #ff0000",
+            f"{owners[1]}: the object is #00ff00",
+        ]
+        with pytest.raises(ValueError, match=f"{named[0]} in 1(?s:.*){named[1]} in 1"):
+            require_one_code(load(tmp_path, objects=choice).cases)
+    require_one_code(load(tmp_path, objects=["x=#ff0000", "y=#00ff00"]).cases)
     assert "mixed-codes" not in check(tmp_path, objects=["x=#ff0000", "y=#00ff00"]).by_kind()
     assert all(np.array_equal(case.load().mask, OBJECT) for case in by_color)
     values(1, 2).save(tmp_path / "masks" / "b.png")  # Numbers alone contradict no palette.

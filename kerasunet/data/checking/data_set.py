@@ -21,7 +21,6 @@ import numpy as np
 from kerasunet.data.cases import DataSet, file_stem
 from kerasunet.data.checking.inspection import (
     MASK_SIDE,
-    OF_OBJECT,
     Inspection,
     doubtful_places,
     inspect_all,
@@ -35,7 +34,7 @@ from kerasunet.data.checking.unused_files import (
     unreadable_files,
     unused_lists,
 )
-from kerasunet.data.decoding import misread_masks
+from kerasunet.data.decoding import misread_masks, mixed_codes
 from kerasunet.data.groups import (
     NearDuplicates,
     find_near_duplicates,
@@ -46,7 +45,7 @@ from kerasunet.data.groups import (
 )
 from kerasunet.data.layouts.contents import files_below, image_stem
 from kerasunet.data.layouts.folders import PATIENTS
-from kerasunet.data.loading import doubtful_outlines, load, mixed_codes
+from kerasunet.data.loading import doubtful_outlines, load
 from kerasunet.data.splits import contradicted, divided_patients, groups_in_words
 from kerasunet.files import FileWarning, collect_problems, expanded
 from kerasunet.objects import ObjectChoice, objects_of
@@ -292,14 +291,8 @@ def absent_objects(inspections: Sequence[Inspection]) -> Iterator[Problem]:
 
 def different_codes(inspections: Sequence[Inspection]) -> Iterator[Problem]:
     """Yield that different values or colors are the object, or one of several."""
-    found: dict[str, dict[str, list[str]]] = {}
-    for inspection in inspections:
-        for code in inspection.codes:
-            name, _, value = code.rpartition(OF_OBJECT)
-            found.setdefault(name, {}).setdefault(value, []).append(inspection.location)
-    for name, of in found.items():
-        if mixed := mixed_codes(of):
-            yield Problem("mixed-codes", f"{name}: {mixed}" if name else mixed)
+    codes = ((code, one.location) for one in inspections for code in one.codes)
+    yield from (Problem("mixed-codes", text) for text in mixed_codes(codes))
 
 
 def unusual_shares(inspections: Sequence[Inspection]) -> Iterator[Problem]:

@@ -18,9 +18,8 @@ from kerasunet.data.checking.report import Problem, first_names
 from kerasunet.data.decoding import resize_mask, to_gray
 from kerasunet.data.identification import thumbnail
 from kerasunet.data.layouts.objects import CaseOfObjects
-from kerasunet.objects import objects_of
+from kerasunet.objects import OF_OBJECT, objects_of
 
-OF_OBJECT = ": "
 _THREADS = 4
 _COLORED, _GRAY = 64, 12
 _MOST_COLOR, _MOST_TINGED = 0.05, 0.1
@@ -204,7 +203,7 @@ def _read_files(case: FileCase, problems: list[Problem]):
     if len(usable) < len(masks):
         return image, None, ()
     problems += _overlapping(case, usable) if usable else ()
-    codes = tuple(dict.fromkeys(code for _, code in read if code))
+    codes = tuple(dict.fromkeys(code for _, of in read for code in of))
     return image, np.logical_or.reduce([np.zeros(shape, bool), *usable]), codes
 
 
@@ -226,21 +225,18 @@ def _overlapping(case: FileCase, masks: Sequence[np.ndarray]) -> Iterator[Proble
 
 def _read_mask(
     case: FileCase, path: Path, problems: list[Problem]
-) -> tuple[np.ndarray | None, str]:
-    """Return the mask, `None` if it is unusable, and the value or color that codes the object."""
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Return the mask, `None` if it is unusable, and the values or colors that code the object."""
     values = _attempt(
         case, path, kind="unreadable", problems=problems, call=partial(case.read_mask_values, path)
     )
     if values is None:
-        return None, ""
+        return None, ()
     decode = partial(case.coding.decode, values, str(path))
     mask = _attempt(case, path, kind="not-binary", problems=problems, call=decode)
     if mask is not None:
         problems += _doubts_of_levels(case, path, values)
-    is_named = values.palette is not None or not case.coding.labels
-    if mask is None or not mask.any() or not (case.coding.is_one_code and is_named):
-        return mask, ""
-    return mask, values.name_of(mask)
+    return mask, () if mask is None else case.coding.codes(values, mask)
 
 
 def _doubts_of_levels(case: FileCase, path: Path, values: readers.MaskValues) -> Iterator[Problem]:

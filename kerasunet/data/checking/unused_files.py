@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -150,12 +151,16 @@ def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
 
 
 def _unused_columns(path: Path, data: DataSet, is_manifest: bool) -> Iterator[Problem]:
-    """Yield columns of a table that name parts, or patients where nothing else does."""
+    """Yield columns of a table that name parts, files, or patients where nothing else does."""
     rows = _rows(path) or [{}]
     parts = _COLUMNS_OF_PARTS if is_manifest else _PARTS_ANYWHERE
     if not (is_manifest and "split" in rows[0]):
         for column in sorted(parts & {*rows[0]}):
             yield Problem("unused-list", f"{path}: its column {column}", (str(path),))
+    for column in sorted({*rows[0]} - {"image", "mask"}) if is_manifest else ():
+        if any(row[column] and os.path.isfile(path.parent / row[column]) for row in rows):
+            text = f"{path}: its column {column}, which names files"
+            yield Problem("documents", text, (str(path),))
     if _lacks_patients(data) and not (is_manifest and "group" in rows[0]):
         for column in columns_of_patients(rows, PATIENT_COLUMN):
             yield Problem("unused-patients", f"{path}: its column {column}", (str(path),))

@@ -141,8 +141,8 @@ def files_below(
 def is_no_document(path: Path) -> bool:
     """Return whether a file is more than text or a table about data, or an archive of it."""
     name = path.name.lower()
-    is_packed = name.endswith(ARCHIVES) and image_stem(name.rpartition(".")[0])
-    is_table = name.endswith(_DOCUMENTS) and not (image_stem(name) or is_packed)
+    is_of_image = name.endswith((*ARCHIVES, ".bak", ".lnk")) and image_stem(name.rpartition(".")[0])
+    is_table = name.endswith(_DOCUMENTS) and not (image_stem(name) or is_of_image)
     return not is_table and name not in _DOCUMENT_NAMES
 
 

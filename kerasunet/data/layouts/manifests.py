@@ -126,8 +126,7 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
 
 def _misspelled(cells: Sequence[tuple[int, Mapping[str, str]]]) -> Iterator[str]:
     for what in ("group", "label"):
-        names = (row.get(what, "").strip() for _, row in cells)
-        yield from misspelled(filter(None, names), what)
+        yield from misspelled(filter(None, (row.get(what, "").strip() for _, row in cells)), what)
 
 
 def check_inner(folder: Path, layout: str, found: Collection[DataSet]) -> None:
@@ -210,6 +209,9 @@ def _faults(path: Path, line: int, cells: Mapping[str, str]) -> Iterable[str]:
             yield f"{where}: {text} leaves the manifest's folder; give an absolute path"
         elif not os.path.isfile(located):  # `Path.is_file` fails on names that are too long.
             yield f"{where}: no such file: {located}"
+    for name, text in ((name, text.strip()) for name, text in cells.items() if "mask" in name):
+        if text and text != cells["mask"].strip() and os.path.isfile(_located(path.parent, text)):
+            yield f"{where}: the {name} {text} is not read; give each mask a row of its own"
     for name in ("group", "label"):
         if not is_plain(cells.get(name) or ""):
             yield f"{where}: the {name} has control characters, {cells[name]!r}; remove them"
@@ -305,10 +307,8 @@ def _listed_pairs(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _files_of_part(folder: Path, part: str) -> tuple[Files, Files]:
-    images, masks = (
-        image_files(path) if (path := folder / f"{kind}{part}").is_dir() else {}
-        for kind in ("images", "labels")
-    )
+    paths = (folder / f"{kind}{part}" for kind in ("images", "labels"))
+    images, masks = (image_files(path) if path.is_dir() else {} for path in paths)
     return images, masks
 
 
