@@ -40,6 +40,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -61,13 +62,13 @@ from kerasunet.data.cases import Case
 from kerasunet.data.decoding import decode
 from kerasunet.files import read_json, write_json
 from kerasunet.layer_selection.evidence import Evidence
-from kerasunet.layer_selection.selection import SEARCH, Choice, choose as choose_layers
-from kerasunet.runs.finetuning import initial_model
 from kerasunet.runs.preparation import load_data, modality_of_start, prepare
-from kerasunet.study.execution import plan_study
 from kerasunet.study.plan import StudySettings
 from kerasunet.study.tables import RECORD, RUNS, read_tables
 from kerasunet.training.settings import FinetuneSettings, Optimization
+
+if TYPE_CHECKING:
+    from kerasunet.layer_selection.selection import Choice
 
 
 def pack(options: argparse.Namespace) -> int:
@@ -203,6 +204,8 @@ def search(options: argparse.Namespace) -> int:
 
     A choice is made once, and kept as a file.
     """
+    from kerasunet.study.execution import plan_study
+
     for cell in searched_cells(options.output):
         if options.only not in cell.name:
             continue
@@ -228,6 +231,9 @@ def _evidence_elsewhere(cell: Cell, folder: Path) -> Evidence:
 
 
 def _choose_layers(settings: FinetuneSettings, cell: Cell, evidence: Evidence) -> Choice:
+    from kerasunet.layer_selection.selection import SEARCH, choose as choose_layers
+    from kerasunet.runs.finetuning import initial_model
+
     return choose_layers(
         SEARCH,
         lambda: initial_model(settings),
