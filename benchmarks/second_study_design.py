@@ -32,7 +32,7 @@ FAMILIES = {
     "expanding+statistics": "{0}*expanding+statistics",
 }
 STARTS_FAMILIES = ("all", "contracting", "expanding", "shallow:4", "soft")
-ROBUST_FAMILIES = ("all", "contracting", "expanding", "soft")
+ROBUST_FAMILIES, ROBUST_OF = ("all", "contracting", "expanding", "soft"), "bus_bra-20"
 FACTORS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Of the learning rate 1e-3 that all other settings share; a strategy takes no larger one."""
 FIRST_FAMILIES = ("all", "contracting", "expanding")

@@ -24,6 +24,7 @@ from second_study_design import (
     PAIRS,
     RATES_FILE,
     RGN_RATES,
+    ROBUST_OF,
     SEARCHES,
     SIDES,
     STARTS_FAMILIES,
@@ -214,11 +215,16 @@ def tables(options: argparse.Namespace) -> int:
         print(f"\n### {folder.name}\n")
         _print_means(cases, runs)
         _print_comparisons(cases, PAIRS)
+        if folder.parent.name == "robustness":
+            _print_usual(options.output / "strategies" / ROBUST_OF, cases)
     for cell in starts_cells():
         if (options.output / "starts" / cell.name / RUNS).is_file():
             _print_start(options.output / "starts", cell)
     _print_equivalences(options.output)
     return 0
+
+
+_RUN = ["strategy", "fold"]
 
 
 @dataclass(frozen=True)
@@ -377,6 +383,13 @@ def _print_means(cases: pd.DataFrame, runs: pd.DataFrame) -> None:
         print(f"| `{text}` | {len(rows)} | {numbers} |")
     devices = ", ".join(sorted(set(runs["device"]) | set(runs["precision"])))
     print(f"\nComputed on: {devices}.\n")
+
+
+def _print_usual(usual: Path, cases: pd.DataFrame) -> None:
+    """Print what the same strategies reach on the same training sets as usual."""
+    shared = [frame.merge(cases[_RUN].drop_duplicates(), on=_RUN) for frame in read_tables(usual)]
+    print("\nThe same training sets as usual:\n")
+    _print_means(*shared)
 
 
 def _print_start(stage: Path, cell: Cell) -> None:

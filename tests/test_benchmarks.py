@@ -316,6 +316,9 @@ def test_regret_is_scored_on_the_half_that_did_not_choose():
     dice = pd.DataFrame({"a": [0.8, 0.6], "b": [0.7, 0.65]}, index=["first", "second"])
     assert regret(dice, "a") == pytest.approx((0.7 - 0.8 + 0.6 - 0.6) / 2)
     assert regret(dice, "b") == pytest.approx((0.7 - 0.7 + 0.6 - 0.65) / 2)
+    two_sets = pd.concat({0: dice + 0.1, 1: dice - 0.1}, names=["fold", "half"]).swaplevel()
+    two_sets.loc[("first", 0), "b"] = 0.95  # The mean over sets, not this one, tells the best.
+    assert regret(two_sets, "a", 0) == pytest.approx((0.95 - 0.9 + 0.7 - 0.7) / 2)
 
 
 @pytest.mark.parametrize(

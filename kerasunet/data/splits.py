@@ -125,8 +125,9 @@ def split_cases(
         ValueError: There are too few groups for the folds or too few images for the sizes, keys
             repeat, or the official division does not fit or divides a group.
     """
-    numbers = (train_size, validation_size, fold, folds, seed)
-    train_size, validation_size, fold, folds, seed = (typed("number", "int", n) for n in numbers)
+    fold, folds = typed("fold", "int", fold), typed("folds", "int", folds)
+    seed, train_size = typed("seed", "int", seed), typed("train_size", "int", train_size)
+    validation_size = typed("validation_size", "int", validation_size)
     _check_numbers(train_size, validation_size, fold=fold, folds=folds)
     groups = _seeded_groups(cases, seed, sizes)
     if official is not None and disjoint:

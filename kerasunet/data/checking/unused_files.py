@@ -32,7 +32,7 @@ _OF_PARTS = re.compile(rf"(?=.*({_OF_PART}))[\d_ .-]*({_OF_LIST}[\d_ .-]*)+\.(tx
 _TABLES, _JSON = (".csv", ".tsv", ".txt"), (".json", ".jsonl")
 _OTHERS = (".yaml", ".yml", ".toml", ".ini")
 _READ_FROM = (*_TABLES, *_JSON, *SHEETS, *_OTHERS)
-_OF_PROGRAMS = (
+_TELL_NOTHING = (
     *(".py", ".ipynb", ".m", ".r", ".sh", ".bib", ".cff", ".log", ".lnk", ".url", ".bak"),
     *(".sha256", ".md5", "thumbs.db"),
 )
@@ -93,7 +93,7 @@ def _may_tell(path: Path) -> bool:
     """Return whether a document may tell something about the images that nobody has read."""
     name, stem = path.name.lower(), path.stem.lower()
     is_read = name in MANIFESTS or name in TABLES_OF_CLASSES
-    return not (is_read or name.endswith(_OF_PROGRAMS) or stem.startswith(_ABOUT))
+    return not (is_read or name.endswith(_TELL_NOTHING) or stem.startswith(_ABOUT))
 
 
 def _annotations(data: DataSet) -> set[Path]:
