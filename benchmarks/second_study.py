@@ -209,7 +209,7 @@ def search(options: argparse.Namespace) -> int:
     for cell in searched_cells(options.output):
         if options.only not in cell.name:
             continue
-        evidence = _evidence_elsewhere(cell, options.output / "strategies" / cell.name)
+        evidence = evidence_elsewhere(cell, options.output / "strategies" / cell.name)
         settings = cell.settings(options.data, options.starts, ["all"])
         with tempfile.TemporaryDirectory() as folder:
             runs = plan_study(settings, Path(folder) / "study").planned[:SEARCHES_EACH]
@@ -223,7 +223,7 @@ def search(options: argparse.Namespace) -> int:
     return 0
 
 
-def _evidence_elsewhere(cell: Cell, folder: Path) -> Evidence:
+def evidence_elsewhere(cell: Cell, folder: Path) -> Evidence:
     """Return what other data sets say of the strategies that the cell has runs of."""
     known = {*read_tables(folder)[1]["strategy"]}
     others = Evidence.published().without([cell.data]).findings

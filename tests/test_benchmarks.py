@@ -34,6 +34,8 @@ sys.path.insert(0, str(FOLDER))
 from alternating import alternate  # noqa: E402
 from gradient_norms import blocks_to_train, relative_gradient_norms  # noqa: E402
 from next_images import as_markdown as next_as_markdown  # noqa: E402
+from second_study import evidence_elsewhere  # noqa: E402
+from second_study_design import searched_cells  # noqa: E402
 from second_study_results import regret, verdict_on  # noqa: E402
 from whole_study import LOOP, OURS, TOGETHER, as_markdown  # noqa: E402
 
@@ -309,6 +311,16 @@ def test_what_a_script_takes_from_the_package_is_there(path):
             module = importlib.import_module(node.module)
             for name in (alias.name for alias in node.names):
                 assert hasattr(module, name) or find_spec(f"{module.__name__}.{name}"), name
+
+
+def test_a_search_is_told_nothing_of_the_set_that_it_is_scored_on():
+    published = ROOT / "docs" / "second-study"
+    cells = searched_cells(published)
+    assert {"bus_bra-20", "busi-20", "jsrt-20", "shenzhen-20"} <= {cell.name for cell in cells}
+    for cell in cells:
+        told = evidence_elsewhere(cell, published / "strategies" / cell.name).findings
+        assert len(told) > 20
+        assert cell.data not in {finding.data for finding in told}
 
 
 def test_regret_is_scored_on_the_half_that_did_not_choose():

@@ -28,6 +28,7 @@ QUESTIONS: tuple[tuple[Modality, int, Nearness], ...] = (
     ("ultrasound", 20, "far"),
     ("ultrasound", 80, "far"),
     ("ultrasound", 20, "close"),
+    ("xray", 5, "far"),
     ("xray", 20, "far"),
     ("xray", 80, "far"),
     ("xray", 20, "close"),
