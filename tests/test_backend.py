@@ -146,6 +146,7 @@ def test_files_of_tensorboard_that_cannot_be_written_are_named(tmp_path):
     assert (tmp_path / "file").read_text() == "years of work"
 
 
+@pytest.mark.slow
 def test_a_command_starts_without_what_keras_can_plot():
     """What is not needed is not looked for, and is there once it is needed."""
     done = subprocess.run(

@@ -341,6 +341,7 @@ def test_tables_of_the_study_are_those_printed():
     assert set(printed) <= set(text_of(ROOT / "docs/first-study/index.md").splitlines())
 
 
+@pytest.mark.slow
 def test_verdicts_of_the_study_are_those_printed(tmp_path):
     """Of the smallest cell; all others come from the same code."""
     (tmp_path / "strategies").mkdir()

@@ -80,6 +80,7 @@ def test_results_are_not_written_where_they_would_be_read_as_data(data, verb, fo
     assert sorted(data.parent.rglob("*")) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [str, Path])
 @pytest.mark.parametrize("verb", [verb for verb in CALLS if verb != "predict"])
 def test_results_in_the_home_folder_are_there(data, verb, kind, monkeypatch):
@@ -152,6 +153,7 @@ def test_a_folder_called_like_simulated_images_is_not_taken_for_them(data):
     assert (len(load("./simulated-xray")), len(load("simulated-xray:5"))) == (8, 5)
 
 
+@pytest.mark.slow
 def test_copies_of_a_model_are_one_when_their_disagreement_counts(data, tiny_model_file):
     """A model never disagrees with itself, so the order of the images would say nothing."""
     shutil.copyfile(tiny_model_file, "copy.keras")
@@ -188,6 +190,7 @@ def test_a_saved_model_keeps_words_of_its_card_and_tells_of_lost_evaluations(dat
     assert words.read_text().endswith("years of work")
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_model_is_not_replaced_by_one(data, tiny_model_file):
     model = models.load(tiny_model_file)
     for name, save in {

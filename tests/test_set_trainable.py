@@ -298,6 +298,7 @@ def test_the_packages_loss_in_a_mapping_is_left_out_of_a_file():
     assert model._compile_config.config["loss"] is None and model.loss is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.parametrize("strategy", ["bias", "0.1*all", "statistics", "shallow:1"])
 def test_what_a_file_cannot_hold_is_warned_of(tmp_path, suffix, strategy):

@@ -238,6 +238,7 @@ def test_an_ensemble_is_the_mean_of_the_models_of_the_folds(adapted, averaged):
         load_start(str(answer.model))
 
 
+@pytest.mark.slow
 def test_few_images_are_told_what_can_be_said(tiny_model_file, tmp_path):
     folder = write_pairs(tmp_path / "few", 5)
     answer = adapt(settings_for(folder, tiny_model_file), tmp_path / "out")

@@ -239,6 +239,7 @@ def test_a_restart_leaves_what_is_behind_a_link_to_a_folder(place):
     assert (run.path / ".earlier-run" / "thesis.txt").read_text() == THESIS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["finetune", "pretrain"])
 @pytest.mark.parametrize("name", ["model.keras", "model.json", "cases.csv", "history.csv"])
 def test_a_run_is_not_written_over_files_of_yours(call, place, verb, name, tiny_model_file):

@@ -151,6 +151,7 @@ def test_several_models_are_asked_where_they_disagree(folder, tmp_path, tiny_mod
     assert all(one.gain == one.disagreement > 0 for one in found.ranked)
 
 
+@pytest.mark.slow
 def test_images_that_cannot_be_read_are_named(folder, tmp_path, tiny_model_file):
     shutil.copytree(folder / "images", tmp_path, dirs_exist_ok=True)
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")

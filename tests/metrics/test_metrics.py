@@ -394,6 +394,7 @@ def clustered(rng, groups=30, size=6):
     return patient + rng.normal(0, 0.3, index.size), [f"patient {number}" for number in index]
 
 
+@pytest.mark.slow
 def test_cluster_bootstrap_covers_where_the_naive_one_does_not():
     assert 0.90 <= coverage(clustered, 0.0, trials=200) <= 0.99
     assert coverage(lambda rng: (clustered(rng)[0], None), 0.0, trials=200) < 0.75

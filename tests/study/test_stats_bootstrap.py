@@ -25,6 +25,7 @@ def null_comparisons(cases: pd.DataFrame):
     return compare_all(results_of(cases), [(f"s{n}", f"s{n + 1}") for n in range(0, 400, 2)])
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_and_tests_keep_their_level(null_table):
     found = null_comparisons(null_table)
     covered = np.mean([comparison.low <= 0 <= comparison.high for comparison in found])

@@ -86,6 +86,7 @@ def test_only_cases_of_the_wanted_labels_are_used(tmp_path):
         load_data(FinetuneSettings(data=str(tmp_path), labels=("odd",)))
 
 
+@pytest.mark.slow
 def test_run_leaves_everything_behind(finished):
     names = {path.name for path in finished.directory.iterdir()}
     assert names == {
