@@ -78,7 +78,7 @@ def _pairs(blocks: tuple[str, ...]) -> dict[str, dict[str, tuple[str, str]]]:
 
 BLOCK_GAINS = ("network", "Gain from tuning each block")
 _COLORS, _STEPS = "BrBG", 5
-_WIDTH, _HEIGHT, _SHIFT = 1.15, 0.66, 0.3
+_WIDTH, _HEIGHT, _SHIFT, _GAP = 1.15, 0.66, 0.3, 0.02
 _ON_LIGHT, _ON_DARK = "#000001", "#fefefe"
 _CAPTION = (
     "The gain from tuning a block: a paired difference in Dice over the same held-out cases. "
@@ -166,20 +166,28 @@ def _draw_flow(axes: Axes, layout: NetworkLayout, boxes: dict[str, FancyBboxPatc
     for pairs, line in ((flow, "-"), (skips, (0, (3, 2)))):
         for start, end in pairs:
             arrow = FancyArrowPatch(
-                *(_center(boxes[start]), _center(boxes[end])),
+                _edge(boxes[start], boxes[end]),
+                _edge(boxes[end], boxes[start]),
                 arrowstyle="-|>,head_width=1.2,head_length=2.4",
-                patchA=boxes[start],
-                patchB=boxes[end],
+                shrinkA=0,
+                shrinkB=0,
                 linestyle=line,
                 linewidth=0.7,
                 color=FAINT,
             )
-            arrow.set_in_layout(False)  # The blocks hold it; clipping it to them takes long.
+            arrow.set_in_layout(False)  # The blocks hold it.
             axes.add_artist(arrow)
 
 
-def _center(box: FancyBboxPatch) -> tuple[float, float]:
-    return box.get_x() + box.get_width() / 2, box.get_y() + box.get_height() / 2
+def _edge(box: FancyBboxPatch, other: FancyBboxPatch) -> tuple[float, float]:
+    """Return where the line from the middle of a block to that of another leaves it.
+
+    Matplotlib would find that place by bisection, in a sixth of the time of a whole report.
+    """
+    across, down = (other.get_x() - box.get_x()), (other.get_y() - box.get_y())
+    width, height = box.get_width() / 2 + _GAP, box.get_height() / 2 + _GAP
+    share = min(width / abs(across) if across else 1, height / abs(down) if down else 1)
+    return box.get_x() + width - _GAP + share * across, box.get_y() + height - _GAP + share * down
 
 
 def _draw_block(
