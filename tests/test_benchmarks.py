@@ -40,9 +40,9 @@ from second_study_results import regret, verdict_on  # noqa: E402
 from whole_study import LOOP, OURS, TOGETHER, as_markdown  # noqa: E402
 
 COMMANDS = (
-    "gpu", "gradient_norms", "inference", "input", "memory", "near_duplicates", "next_images",
-    "objects", "paper_size", "scaling", "second_study", "starts", "startup", "training",
-    "whole_study",
+    "gpu", "gradient_norms", "inference", "input", "many_runs", "memory", "near_duplicates",
+    "next_images", "objects", "paper_size", "scaling", "second_study", "starts", "startup",
+    "training", "whole_study",
 )  # fmt: skip
 
 
@@ -311,6 +311,15 @@ def test_what_a_script_takes_from_the_package_is_there(path):
             module = importlib.import_module(node.module)
             for name in (alias.name for alias in node.names):
                 assert hasattr(module, name) or find_spec(f"{module.__name__}.{name}"), name
+
+
+@pytest.mark.slow
+def test_runs_of_a_study_that_train_nothing_are_all_collected(tmp_path, capsys):
+    words = ["--runs", 100, "--executors", "local", "--cases", 6, "--report"]
+    run("many_runs", *words, "--json", tmp_path / "figures.json")
+    (row,) = json.loads((tmp_path / "figures.json").read_text())["rows"]
+    assert row["runs"] == 100
+    assert "| local | 100 |" in capsys.readouterr().out
 
 
 def test_a_search_is_told_nothing_of_the_set_that_it_is_scored_on():

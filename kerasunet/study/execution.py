@@ -300,6 +300,7 @@ def run_study(
         )
     finally:
         workers.end()
+        study.tables.write()
 
 
 def _may_keep(executor: Executor) -> bool:

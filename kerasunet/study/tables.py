@@ -10,6 +10,8 @@ import csv
 import gzip
 import io
 import lzma
+import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -81,17 +83,32 @@ _MISSING = dict.fromkeys(_EMPTY, ["", "nan"]) | dict.fromkeys(_OPTIONAL_TEXTS, [
 """What stands for no value, by column: patients and images may be called `nan` or `NA`."""
 _RESTORE = "restore it"
 _DIGITS = 5
+_LEAST_PAUSES = 19
+"""How many times as long as writing the tables takes they are not written again."""
 Row = dict[str, str]
 
 
 class Tables:
-    """The tables of one study directory, as lists of rows of text, written after every run."""
+    """The tables of one study directory, as lists of rows of text.
+
+    Writing all rows anew after every run would take longer than the runs of a large study. So the
+    tables are written as often as takes a twentieth of the time; after a kill, runs that they do
+    not have yet are read from their own folders.
+    """
 
     def __init__(self, directory: Path):
-        self._cases, self._runs = table_path(directory, CASES), table_path(directory, RUNS)
-        self.cases = _read(self._cases, CASE_COLUMNS)
-        self.runs = _read(self._runs, RUN_COLUMNS)
+        self._paths = {name: table_path(directory, name) for name in (CASES, RUNS)}
+        self.runs = _read(self._paths[RUNS], RUN_COLUMNS)
+        rows = _read(self._paths[CASES], CASE_COLUMNS)
+        self._columns = _with_yours(columns_of(rows[:1]), rows[:1])
+        self._cases = [(_identity(row), _as_line(row, self._columns)) for row in rows]
         self._drop_unrecorded()
+        self._written, self._seconds, self._is_written = -math.inf, 0.0, True
+
+    @property
+    def cases(self) -> list[Row]:
+        """The rows of the cases, made of their lines."""
+        return list(csv.DictReader((line for _, line in self._cases), self._columns))
 
     def finished(self) -> set[tuple[str, int, int, int]]:
         """Return the identities of the finished runs."""
@@ -102,23 +119,45 @@ class Tables:
         return {_identity(row) for row in self.runs if row["status"] == "failed"}
 
     def record(self, run: Mapping[str, Any], cases: Iterable[Mapping[str, Any]]) -> None:
-        """Add a run, in place of an earlier one with the same identity, and write both tables.
+        """Add a run, in place of an earlier one with the same identity; write if it is time to.
+
+        Raises:
+            NotWritten: A table cannot be written.
+        """
+        for path in self._paths.values():
+            require_replaceable(path)
+        row = _as_text(run, RUN_COLUMNS)
+        identity = _identity(row)
+        if identity in self._known:
+            self.runs = [old for old in self.runs if _identity(old) != identity]
+            self._cases = [old for old in self._cases if old[0] != identity]
+        rows = [_as_text(case, columns_of([case])) for case in cases]
+        self._make_columns(columns_of(rows[:1]))
+        self._cases += [(identity, _as_line(case, self._columns)) for case in rows]
+        self.runs.append(row)
+        self._known.add(identity)
+        self._is_written = False
+        if time.monotonic() - self._written >= _LEAST_PAUSES * self._seconds:
+            self.write()
+
+    def write(self) -> None:
+        """Write both tables unless they are written already.
 
         The cases are written first: a run counts only once its own row is there.
 
         Raises:
             NotWritten: Either cannot be written; then neither is.
         """
-        for path in (self._cases, self._runs):
-            require_replaceable(path)
-        row = _as_text(run, RUN_COLUMNS)
-        identity = _identity(row)
-        self.runs = [old for old in self.runs if _identity(old) != identity]
-        self.cases = [old for old in self.cases if _identity(old) != identity]
-        self.cases += [_as_text(case, columns_of([case])) for case in cases]
-        self.runs.append(row)
-        _write(self._cases, _with_yours(columns_of(self.cases), self.cases), self.cases)
-        _write(self._runs, _with_yours(RUN_COLUMNS, self.runs), self.runs)
+        if self._is_written:
+            return
+        started = time.monotonic()
+        lines = (line for _, line in self._cases)
+        _write(self._paths[CASES], [_as_line({c: c for c in self._columns}, self._columns), *lines])
+        columns = _with_yours(RUN_COLUMNS, self.runs)
+        rows = [{name: name for name in columns}, *self.runs]
+        _write(self._paths[RUNS], [_as_line(row, columns) for row in rows])
+        self._written, self._is_written = time.monotonic(), True
+        self._seconds = self._written - started
 
     def require_pixels(self) -> None:
         """Refuse tables of an earlier version, in which distances of some runs are in millimeters.
@@ -128,8 +167,9 @@ class Tables:
         """
         if any(row["unit"] == "mm" for row in self.cases):
             raise ValueError(
-                f"{self._cases}: has distances in mm for some runs, though not all images have a "
-                "pixel spacing, so they cannot be continued in pixels; use another output folder"
+                f"{self._paths[CASES]}: has distances in mm for some runs, though not all images "
+                "have a pixel spacing, so they cannot be continued in pixels; use another output "
+                "folder"
             )
 
     def reopen_incomplete(self, wanted: Mapping[tuple[int, int], int]) -> list[tuple]:
@@ -141,7 +181,7 @@ class Tables:
         Returns:
             The identities of the runs.
         """
-        found = Counter(map(_identity, self.cases))
+        found = Counter(identity for identity, _ in self._cases)
         known = [run for run in sorted(self.finished()) if run[1:3] in wanted]
         lost = [run for run in known if found[run] != wanted[run[1:3]]]
         self.runs = [row for row in self.runs if _identity(row) not in lost]
@@ -151,7 +191,17 @@ class Tables:
     def _drop_unrecorded(self) -> None:
         """Forget the cases of a run whose own row was not written before a kill."""
         finished = self.finished()
-        self.cases = [row for row in self.cases if _identity(row) in finished]
+        self._cases = [line for line in self._cases if line[0] in finished]
+        self._known = finished | self.failed()
+
+    def _make_columns(self, columns: Sequence[str]) -> None:
+        """Make columns that the lines do not have yet, such as the one for the object."""
+        if not set(columns) <= {*self._columns}:
+            rows = self.cases
+            self._columns = tuple(dict.fromkeys([*columns, *self._columns]))
+            identities = (identity for identity, _ in self._cases)
+            lines = (_as_line(row, self._columns) for row in rows)
+            self._cases = list(zip(identities, lines, strict=True))
 
 
 def columns_of(cases: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -302,16 +352,19 @@ def _require_columns(path: Path, found: Sequence[str], columns: Sequence[str]) -
         raise ValueError(f"{path}: has no column {', '.join(missing)}")
 
 
-def _write(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
+def _write(path: Path, lines: Iterable[str]) -> None:
+    text = "".join(lines)
     if path.suffix in _OPEN:
-        content = _pack(text.getvalue().encode("utf-8"), path.suffix)
+        content = _pack(text.encode("utf-8"), path.suffix)
         write_atomically(path, lambda temporary: temporary.write_bytes(content))
     else:
-        write_text(path, text.getvalue())
+        write_text(path, text)
+
+
+def _as_line(row: Mapping[str, str | None], columns: Sequence[str]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerow([row.get(name, "") for name in columns])
+    return text.getvalue()
 
 
 def _pack(content: bytes, suffix: str) -> bytes:

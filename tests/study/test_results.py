@@ -188,11 +188,30 @@ def test_a_compressed_table_is_read_and_continued_as_it_is(module, tmp_path):
     cases = [c for c in tables.cases if all(c[name] == run[name] for name in IDENTITY)]
     assert cases
     tables.record(run, cases)
+    tables.write()
     assert not (directory / "cases.csv").exists()
     pd.testing.assert_frame_equal(StudyStatistics(read_results([directory])).summary, expected)
     before = packed.read_bytes()
     tables.record(run, cases)
+    tables.write()
     assert packed.read_bytes() == before
+
+
+def test_tables_of_many_runs_are_seldom_written_and_end_whole(tmp_path):
+    """Written after every run, the tables of 1,000 runs would take minutes."""
+    cases = table({"all": 0.7}, groups=30).query("fold == 0")
+    tables, row = Tables(tmp_path), {**dict.fromkeys(RUN_COLUMNS, 1), "status": "finished"}
+    written = set()
+    for seed in range(400):
+        own = [{**case, "seed": seed} for case in cases.to_dict("records")]
+        tables.record({**row, **{name: own[0][name] for name in IDENTITY}}, own)
+        written.add((tmp_path / "cases.csv").stat().st_mtime_ns)
+    assert 1 <= len(written) < 100
+    tables.write()
+    again = Tables(tmp_path)
+    assert [run["seed"] for run in again.runs] == [str(seed) for seed in range(400)]
+    assert len(again.cases) == 400 * len(cases)
+    assert again.cases == tables.cases
 
 
 def test_patients_and_images_called_like_missing_values_keep_their_names(tmp_path):
