@@ -616,6 +616,14 @@ READ = {
         "data/test_readers.py",
         "test_channels_in_pages_of_their_own_are_no_frames",
     ),
+    "OME-TIFF that states an order of its pages": (
+        "data/test_readers.py",
+        "test_pages_of_ome_are_slices_of_a_point_in_time_then_those_of_the_next",
+    ),
+    "DICOM image with several frames at one position": (
+        PLACES,
+        "test_a_segmentation_by_position_is_refused_for_frames_at_one_position",
+    ),
     "mask in a BMP of 32 bits whose fourth byte varies, though the header says no opacity": (
         "data/test_readers.py",
         "test_a_mask_in_bmp_whose_fourth_bytes_vary_may_have_an_opacity",

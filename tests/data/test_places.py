@@ -126,6 +126,32 @@ def test_a_segmentation_matched_by_position_alone(tmp_path):
         np.testing.assert_array_equal(read(path, as_nifti, frame), MASKS[frame])
 
 
+def test_a_segmentation_by_position_is_refused_for_frames_at_one_position(tmp_path):
+    """Such as those of a cine loop, unless it refers to their numbers; by masks in DICOM, too."""
+    pytest.importorskip("highdicom")
+    ds = pydicom.dcmread(enhanced(tmp_path / "x.dcm", PIXELS))
+    for frame in ds.PerFrameFunctionalGroupsSequence:
+        frame.PlanePositionSequence[0].ImagePositionPatient = at(1)
+    loop = save(ds, tmp_path / "x.dcm")
+    seg = unreferenced_segmentation(series(tmp_path)[0], MASKS)
+    numbers = []
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        place = frame.PlanePositionSequence[0]
+        numbers.append(1 + [at(n)[2] for n in range(3)].index(place.ImagePositionPatient[2]))
+        place.ImagePositionPatient = at(1)
+    with pytest.raises(ValueError, match="does not say which of them are about which frame"):
+        read(save(seg, tmp_path / "seg.dcm"), loop, 1)
+    for number, frame in zip(numbers, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        source = item(ReferencedSOPInstanceUID=ds.SOPInstanceUID, ReferencedFrameNumber=number)
+        frame.DerivationImageSequence = [item(SourceImageSequence=[source])]
+    path = save(seg, tmp_path / "seg.dcm")
+    ds.set_pixel_data(MASKS.astype(np.uint8), "MONOCHROME2", 8)
+    masks = save(ds, tmp_path / "masks.dcm")
+    for frame in range(3):
+        np.testing.assert_array_equal(read(path, loop, frame), MASKS[frame])
+        np.testing.assert_array_equal(read(masks, loop, frame), MASKS[frame])
+
+
 def test_a_converted_image_is_matched_by_place_before_numbers(tmp_path):
     """The segmentation names frames of a DICOM volume; NIfTI has its slices the other way round."""
     pytest.importorskip("highdicom")
@@ -282,6 +308,22 @@ def test_points_in_time_keep_their_order(tmp_path):
         expected = voxels[:, :, frame % 3, frame // 3].T
         laid = read_mask_values(tmp_path / "y.nii.gz", image=tmp_path / "x.nii.gz", frame=frame)
         np.testing.assert_array_equal(laid, expected)
+
+
+@pytest.mark.parametrize("slices_first", [True, False])
+def test_slices_and_points_in_time_of_dicom_in_either_order(tmp_path, slices_first):
+    """Two slices at three points in time; the mask has them point by point."""
+    pixels, masks = np.concatenate([PIXELS] * 2), np.concatenate([MASKS, ~MASKS])
+    order = range(6) if slices_first else [0, 2, 4, 1, 3, 5]
+    image = enhanced(tmp_path / "x.dcm", pixels[list(order)])
+    ds = pydicom.dcmread(image)
+    for number, frame in zip(order, ds.PerFrameFunctionalGroupsSequence, strict=True):
+        frame.PlanePositionSequence[0].ImagePositionPatient = at(number % 2)
+    save(ds, image)
+    voxels = masks.reshape(3, 2, *masks.shape[1:]).transpose(3, 2, 1, 0).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(voxels, affine()), tmp_path / "m.nii")
+    for frame, number in enumerate(order):
+        np.testing.assert_array_equal(read(tmp_path / "m.nii", image, frame), masks[number])
 
 
 def test_an_image_volume_that_is_turned_turns_its_mask_alike(tmp_path):

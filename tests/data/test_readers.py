@@ -457,9 +457,31 @@ def test_channels_in_pages_of_their_own_are_no_frames(tmp_path, axes, options):
             read(path)
     tifffile.imwrite(path, content, metadata={"axes": axes.replace("C", "T")}, **gray)
     assert readers.count_frames(path) == content.size // GRAY.size
-    np.testing.assert_array_equal(read_image(path, frame=1)[0], 255 - GRAY)
+    next_time = 2 if axes == "ZCYX" else 1  # After the slices.
+    np.testing.assert_array_equal(read_image(path, frame=next_time)[0], 255 - GRAY)
     tifffile.imwrite(path, np.concatenate([pages] * 3), photometric="minisblack", imagej=True)
     assert readers.count_frames(path) == 9  # More channels than ImageJ shows are slices.
+
+
+@pytest.mark.parametrize("order", ["ZT", "TZ", "reversed"])
+def test_pages_of_ome_are_slices_of_a_point_in_time_then_those_of_the_next(tmp_path, order):
+    """The file may have them in another order, which its description states."""
+    tifffile = pytest.importorskip("tifffile")
+    content, path = np.arange(6 * 80, dtype=np.uint8).reshape(2, 3, 8, 10), tmp_path / "x.tif"
+    gray = {"photometric": "minisblack"}
+    if order == "reversed":
+        parts = (f'<TiffData FirstZ="{5 - page}" IFD="{page}"/>' for page in range(6))
+        pixels = f'<Pixels DimensionOrder="XYZCT" SizeZ="6" SizeC="1" SizeT="1">{"".join(parts)}'
+        with tifffile.TiffWriter(path) as file:
+            for page in content.reshape(6, 8, 10)[::-1]:
+                file.write(page, description=f"<OME>{pixels}</Pixels></OME>", metadata=None, **gray)
+    else:
+        stored = content if order == "ZT" else content.swapaxes(0, 1)
+        axes = f"{order[1]}{order[0]}YX"
+        tifffile.imwrite(path, stored, ome=True, metadata={"axes": axes}, **gray)
+    for frame in range(6):
+        found = read_mask_values(path, frame=frame)
+        np.testing.assert_array_equal(found, content.reshape(6, 8, 10)[frame])
 
 
 def test_a_stack_of_imagej_that_lists_its_first_picture_alone_is_refused(save):

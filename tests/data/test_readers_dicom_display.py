@@ -80,6 +80,20 @@ def test_a_range_of_padding(read):
     assert not image[:, :8].any() and image[:, 8:].max() == 255
 
 
+@pytest.mark.parametrize(("size", "dtype"), [("", np.float32), ("Double", np.float64)])
+def test_padding_of_floats(read, size, dtype):
+    stored = padded((RAMP / 100).astype(dtype), -9999)
+    ds = dicom(RAMP)
+    del ds.PixelData, ds.BitsStored, ds.HighBit, ds.PixelRepresentation
+    setattr(ds, f"{size}FloatPixelData", stored.tobytes())
+    setattr(ds, f"{size}FloatPixelPaddingValue", -9999.0)
+    ds.BitsAllocated = 8 * stored.itemsize
+    image = read(ds)
+    assert not image[:, :10].any()
+    levels = (RAMP[:, 10:] - RAMP[0, 10]) / float(np.ptp(RAMP[:, 10:])) * 255
+    np.testing.assert_allclose(image[:, 10:], levels, atol=0.5)
+
+
 def test_padding_alone_is_black(read):
     assert not read(dicom(np.full((4, 5), 77, np.uint16), PixelPaddingValue=77)).any()
 

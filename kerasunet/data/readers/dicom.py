@@ -122,6 +122,7 @@ def locate(source: Source) -> Partner:
     """Return the frame as the partner of a mask."""
     with quiet("pydicom"):
         header = _header(source)
+        time, times = dicom_frames.moment(header, source.frame)
         return Partner(
             source.name,
             source.frame,
@@ -130,7 +131,8 @@ def locate(source: Source) -> Partner:
             plane=dicom_frames.plane(header),
             uid=str(header.get("SOPInstanceUID", "")),
             space=str(header.get("FrameOfReferenceUID", "")),
-            times=dicom_frames.times(header),
+            times=times,
+            time=time,
         )
 
 

@@ -33,13 +33,15 @@ _EDGES = (
     "ShutterLeftVerticalEdge",
     "ShutterRightVerticalEdge",
 )
+_PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+_FLOAT_PADDING = tuple(f"{size}Float{name}" for size in ("", "Double") for name in _PADDING)
 ELEMENTS = (
     "PhotometricInterpretation",
     "PresentationLUTShape",
     "PresentationLUTSequence",
     "PixelPresentation",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
+    *_PADDING,
+    *_FLOAT_PADDING,
     "RescaleSlope",
     "RescaleIntercept",
     "ModalityLUTSequence",
@@ -203,8 +205,12 @@ def _padded(pixels: Pixels, header: Dataset) -> np.ndarray:
 
     The value may be written as signed or not, and may need more bits than the image stores.
     """
-    ends = [header.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
-    if not isinstance(ends[0], int) or pixels.raw.dtype.kind == "f":
+    if pixels.raw.dtype.kind == "f":
+        stated = [value for name in _FLOAT_PADDING for value in numbers(header, name)]
+        inside = np.array(stated or [np.nan]).astype(pixels.raw.dtype)
+        return (pixels.raw >= inside.min()) & (pixels.raw <= inside.max())
+    ends = [header.get(name) for name in _PADDING]
+    if not isinstance(ends[0], int):
         return np.zeros(0, bool)
     known = _alike([end for end in ends if isinstance(end, int)], pixels.raw.dtype)
     low, high = min(known), max(known)

@@ -73,13 +73,23 @@ def planes(header: Dataset, count: int) -> list[np.ndarray | None]:
     return [plane(of_frame(header, frame, _MACROS)) for frame in range(count)]
 
 
-def times(header: Dataset) -> int:
-    """Return how many frames lie at one place: all of a loop, one of a stack of slices."""
+def moment(header: Dataset, frame: int) -> tuple[int, int]:
+    """Return which of the frames at one place a frame is, from 0, and how many lie there.
+
+    These are all frames of a loop, one of a stack of slices, and several of slices at several
+    points in time, in any order.
+    """
     count = frame_count(header)
-    first, last = (plane(of_frame(header, frame)) for frame in (0, count - 1))
-    if first is None or last is None or not np.array_equal(first, last):
-        return 1
-    return count
+    if count == 1 or plane(of_frame(header, frame)) is None:
+        return 0, 1
+    places = [_rounded_place(header, number) for number in range(count)]
+    return places[:frame].count(places[frame]), places.count(places[frame])
+
+
+def _rounded_place(header: Dataset, frame: int) -> tuple[float, ...]:
+    """Return position and orientation of a frame, to a hundredth of a millimeter."""
+    place = of_frame(header, frame, ("PlanePositionSequence", "PlaneOrientationSequence"))
+    return tuple(round(number, 2) for name in _PLACES[:2] for number in numbers(place, name))
 
 
 def is_segmentation(header: Dataset) -> bool:
@@ -130,7 +140,10 @@ def frames_about(header: Dataset, count: int, source: Source) -> list[int]:
 def _by_place(
     about: list[list[_Reference]], partner: Partner, header: Dataset, *, count: int
 ) -> list[int] | None:
-    """Match by where the frames lie; `None` if none lies there and the image is not referred to."""
+    """Match by where the frames lie.
+
+    `None` if none lies there and the image is not referred to, or if several of its frames do.
+    """
     space = header.get("FrameOfReferenceUID")
     if space and partner.space and space != partner.space:
         raise Unusable(
@@ -138,6 +151,8 @@ def _by_place(
             "that it was drawn on"
         )
     found = frames_at(partner, planes(header, count))
+    if found and partner.times > 1:
+        return None  # Nothing says which of the image's frames there it is about.
     images = _images(about)
     return found if found or not images or not partner.uid or partner.uid in images else None
 

@@ -18,7 +18,6 @@ import numpy as np
 from PIL import ImagePalette, TiffImagePlugin as tags
 from PIL.Image import Image, frombytes
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kerasunet.data.readers.source import Source, Unusable, heard_native_code, millimeters
@@ -26,34 +25,30 @@ from kerasunet.data.readers.source import Source, Unusable, heard_native_code, m
 _IMAGEJ_UNIT = re.compile(r"\AImageJ=.*?^unit=(mm|cm|micron)$", re.MULTILINE | re.DOTALL)
 _IMAGEJ_STACK = re.compile(r"\AImageJ=.*?^images=(\d+)$", re.MULTILINE | re.DOTALL)
 _CHANNELS = re.compile(r'(?ms)\AImageJ=.*?^channels=(\d+)$|<Pixels\b[^>]*\bSizeC="(\d+)"')
+_OME = re.compile(r"(?s)<(?:\w+:)?Pixels\b(.*?)</(?:\w+:)?Pixels>")
+_OME_PAGES, _STATED = re.compile(r"<(?:\w+:)?TiffData\b"), re.compile(r'(\w+)="(\w+)"')
 _CUT_STACK = re.compile(r'\A\{.*"shape": \[(\d+), .*"truncated": true')
 _BIG, _DEPTH, _PLANES = b"+", 32997, 33629  # BigTIFF's version; slices in one directory, two ways.
 _MOST_CHANNELS, _MOST_SHOWN = 4, 7  # ImageJ shows seven together; more are slices.
 _NEW_SUBFILE_TYPE, _REDUCED, _MOST_PAGES, _YCBCR = 254, 1, 16, 6
-_UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
-_FAX = ("tiff_ccitt", "group3", "group4")
+_UNIT_MM, _FAX = {"mm": 1.0, "cm": 10.0, "micron": 0.001}, ("tiff_ccitt", "group3", "group4")
 _SAMPLE_KINDS = {1: "integers", 2: "signed integers", 3: "floats", 5: "complex integers"}
-_COLORS, _HEAD_BYTES = 256, 1 << 18
-_JPEG = (0xFFC0, 0xFFC1, 0xFFC2)
-_RARE_JPEG = {0xFFC3: "lossless JPEG", 0xFFF7: "JPEG-LS"}
+_COLORS, _HEAD_BYTES, _PIECE, _MOST_UNPACKED = 256, 1 << 18, 1 << 20, 4
+_JPEG, _RARE_JPEG = (0xFFC0, 0xFFC1, 0xFFC2), {0xFFC3: "lossless JPEG", 0xFFF7: "JPEG-LS"}
 DEEP_GRAY = "LA;16B"
 """Pillow's name for gray levels of 16 bits with an opacity, of which it keeps the upper bytes."""
-_FOUR_BYTES, _THREE_OF_FOUR = "RGBA", "BGRX"
-_SCALES = {"L;2": 85, "L;4": 17}
-_DEEP_PIXELS = ("RGB;16B", "I;16B")
+_SCALES, _DEEP_PIXELS = {"L;2": 85, "L;4": 17}, ("RGB;16B", "I;16B")
 _CORE_HEADER, _BITS_AT, _BITS_OF_CORE_AT = 12, 28, 24
 _PNG_MARK, _CHUNK_HEAD = b"\x89PNG\r\n\x1a\n", 8
-_DEFLATED = ("tiff_adobe_deflate", "tiff_deflate")
+_FOUR_BYTES, _THREE_OF_FOUR, _DEFLATED = "RGBA", "BGRX", ("tiff_adobe_deflate", "tiff_deflate")
 _STRIPS = ((tags.STRIPOFFSETS, tags.STRIPBYTECOUNTS), (tags.TILEOFFSETS, tags.TILEBYTECOUNTS))
-_PIECE, _MOST_UNPACKED = 1 << 20, 4
 _SURPLUS = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker")
 _BROKEN = re.compile(r"(Corrupt JPEG data|Premature end of JPEG|Inconsistent progression)")
 _DAMAGED = (
     "damaged: {}, so part of its pixels may be wrong; copy or export it again, or, if it looks "
     "whole in a viewer, save it as PNG"
 )
-_ORIENTATION = 0x0112
-ON_THEIR_SIDE = (5, 6, 7, 8)
+_ORIENTATION, ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)
 """EXIF orientations that exchange height and width."""
 
 
@@ -149,45 +144,50 @@ def check_stack(picture: TiffImageFile, source: Source) -> None:
         )
 
 
-def full_pages(picture: TiffImageFile) -> Sequence[int]:
+def frame_pages(picture: TiffImageFile) -> Sequence[int]:
     """Return the numbers of the pages, without reduced copies of others, such as thumbnails.
 
-    Files of many pages are stacks, which have none.
+    Files of many pages are stacks, which have none. Slices come before points in time.
     """
     if not 1 < picture.n_frames <= _MOST_PAGES:
-        return range(picture.n_frames)
+        return _in_order(range(picture.n_frames), picture)
     here, found = picture.tell(), []
     for page in range(picture.n_frames):
         picture.seek(page)
         if not picture.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _REDUCED:
             found.append(page)
     picture.seek(here)
-    return found or range(picture.n_frames)
+    return _in_order(found or range(picture.n_frames), picture)
 
 
-def is_multi_picture(picture: JpegImageFile) -> bool:
-    """Return whether a JPEG file holds other pictures after the first (CIPA DC-007, MPF)."""
-    return any(name == "APP2" and part[:4] == b"MPF\0" for name, part in picture.applist)
+def _in_order(pages: Sequence[int], picture: TiffImageFile) -> Sequence[int]:
+    """Return pages in the order of slices, then points in time, if OME-XML states another one."""
+    found = _OME.findall(str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, "")))
+    image, *parts = [dict(_STATED.findall(part)) for part in _OME_PAGES.split("".join(found))]
+    axes = [axis for axis in image.get("DimensionOrder", "ZT") if axis in "ZT"]
+    inner, outer = (int(image.get(f"Size{axis}", "1")) for axis in axes)
+    order = np.full(inner * outer, -1)
+    for part in parts if len(found) == 1 else ():
+        first, above = (int(part.get(f"First{axis}", "0")) for axis in axes)
+        planes = order[first + above * inner :]
+        count = int(part.get("PlaneCount", "1" if "IFD" in part else planes.size))
+        planes[:count] = np.arange(planes[:count].size) + int(part.get("IFD", "0"))
+    planes = order.reshape(outer, inner)
+    order = (planes if axes[0] == "Z" else planes.T).ravel()
+    is_clear = sorted(order) == list(range(len(pages)))
+    return [pages[number] for number in order] if is_clear else pages
 
 
-def check_ycbcr(picture: TiffImageFile) -> None:
-    """Refuse luminance and chrominance that are not compressed, which Pillow does not decode."""
-    is_raw = picture.tag_v2.get(tags.COMPRESSION, 1) == 1
-    if is_raw and picture.tag_v2.get(tags.PHOTOMETRIC_INTERPRETATION) == _YCBCR:
+def check_colors(picture: TiffImageFile) -> None:
+    """Refuse colors that Pillow decodes wrongly or not, and channels that it drops."""
+    header = picture.tag_v2
+    is_raw = header.get(tags.COMPRESSION, 1) == 1
+    if is_raw and header.get(tags.PHOTOMETRIC_INTERPRETATION) == _YCBCR:
         raise Unusable("uncompressed YCbCr colors; save it as RGB, or as PNG")
-
-
-def check_planes(picture: TiffImageFile) -> None:
-    """Refuse 16-bit color that is stored plane by plane, which Pillow decodes wrongly."""
-    planar = picture.tag_v2.get(tags.PLANAR_CONFIGURATION, 1) == 2
-    if planar and max(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))) > 8:
+    is_planar = header.get(tags.PLANAR_CONFIGURATION, 1) == 2
+    if is_planar and max(header.get(tags.BITSPERSAMPLE, (1,))) > 8:
         raise Unusable("16-bit colors stored plane by plane; save them interleaved, or as PNG")
-
-
-def check_samples(picture: TiffImageFile) -> None:
-    """Refuse more channels than color and opacity have; Pillow drops the others."""
-    count = picture.tag_v2.get(tags.SAMPLESPERPIXEL, 1)
-    if count > _MOST_CHANNELS:
+    if (count := header.get(tags.SAMPLESPERPIXEL, 1)) > _MOST_CHANNELS:
         raise Unusable(f"{count} channels; save gray levels, or red, green and blue")
 
 
