@@ -620,6 +620,10 @@ READ = {
         "data/test_readers.py",
         "test_pages_of_ome_are_slices_of_a_point_in_time_then_those_of_the_next",
     ),
+    "DICOM with the place of the first slice and the steps to the next, such as NM and RT Dose": (
+        PLACES,
+        "test_stacks_that_state_the_place_of_the_first_slice_and_the_steps",
+    ),
     "DICOM image with several frames at one position": (
         PLACES,
         "test_a_segmentation_by_position_is_refused_for_frames_at_one_position",

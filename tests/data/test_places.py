@@ -326,6 +326,28 @@ def test_slices_and_points_in_time_of_dicom_in_either_order(tmp_path, slices_fir
         np.testing.assert_array_equal(read(tmp_path / "m.nii", image, frame), masks[number])
 
 
+@pytest.mark.parametrize("step", [STEP, -STEP])
+@pytest.mark.parametrize("kind", ["NM", "secondary capture", "RT Dose"])
+def test_stacks_that_state_the_place_of_the_first_slice_and_the_steps(tmp_path, kind, step):
+    """As SimpleITK reads NM: a negative step leads to the front."""
+    first = item(ImagePositionPatient=at(0), ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
+    ds = dicom(PIXELS, PixelSpacing=[ROW, COLUMN])
+    if kind == "NM":
+        ds.DetectorInformationSequence, ds.SliceVector = [first], [1, 2, 3]
+    else:
+        ds.update(first)
+    if kind == "RT Dose":
+        ds.GridFrameOffsetVector = [0, step, 2 * step]
+    else:
+        ds.SpacingBetweenSlices = step
+    image = save(ds, tmp_path / "x.dcm")
+    place, drawn = affine(), MASKS if step > 0 else MASKS[::-1]
+    place[2, 3] += min(0, 2 * step)
+    mask = nifti(tmp_path / "m.nii.gz", drawn, place)
+    for frame in range(3):
+        np.testing.assert_array_equal(read(mask, image, frame), MASKS[frame])
+
+
 def test_an_image_volume_that_is_turned_turns_its_mask_alike(tmp_path):
     """A sagittal volume, checked voxel by voxel against nibabel's canonical order."""
     rng = np.random.default_rng(1)

@@ -17,7 +17,7 @@ from pydicom.pixels import apply_color_lut
 from scipy.special import expit
 
 from kerasunet.data.readers.dicom_frames import numbers
-from kerasunet.data.readers.dicom_pixels import Pixels
+from kerasunet.data.readers.dicom_pixels import MORE_BITS, Pixels, need_more_bits
 from kerasunet.data.readers.files import own_range, stretch
 from kerasunet.data.readers.source import Unusable
 
@@ -190,6 +190,11 @@ def _monochrome(
     pixels: Pixels, header: Dataset, remarks: list[str], *, padded: np.ndarray, inverted: bool
 ) -> np.ndarray:
     """Show gray values, and padding as background: black."""
+    seen = [values[~padded] if padded.any() else values for values in pixels]
+    if seen[0].size and need_more_bits(Pixels(*seen), header):
+        remarks.append(
+            f"its gray levels need {MORE_BITS}, which were ignored, so they may be wrong"
+        )
     if not padded.any():
         levels = _gray(pixels.stored, header, remarks)
         return 255 - levels if inverted else levels

@@ -15,8 +15,12 @@ ELEMENTS = (
     "MaximumFractionalValue",
     "ReferencedSeriesSequence",
     "SegmentSequence",
+    "DetectorInformationSequence",
+    "SpacingBetweenSlices",
+    "SliceVector",
+    "GridFrameOffsetVector",
 )
-"""The elements of a segmentation, beside those that all images have."""
+"""The elements of segmentations and stacks, beside those that all images have."""
 _SEGMENTATION_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation Storage
     "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage
@@ -46,13 +50,36 @@ def frame_count(header: Dataset) -> int:
 
 
 def of_frame(header: Dataset, frame: int, macros: Sequence[str] = _MACROS) -> Dataset:
-    """Return what enhanced multi-frame objects say of one frame, from 0, as of a single image."""
-    found = Dataset()
+    """Return what multi-frame objects say of one frame, from 0, as of a single image."""
+    found = _of_stack(header, frame) if "PlanePositionSequence" in macros else Dataset()
     for sequence, position in ((_SHARED, 0), (_PER_FRAME, frame)):
         groups = header.get(sequence)
         for macro in macros if groups else ():
             for item in groups[position].get(macro, []):
                 found.update(item)
+    return found
+
+
+def _of_stack(header: Dataset, frame: int) -> Dataset:
+    """Return where a frame lies by the place of the first and the steps from it, if both are known.
+
+    NM objects say it so, among others (C.8.4.15): a negative step leads to the front. RT Dose has a
+    step for each frame (C.8.8.3.2).
+    """
+    found, detectors = Dataset(), header.get("DetectorInformationSequence") or []
+    step = numbers(header, "SpacingBetweenSlices")
+    count = frame_count(header)
+    if count == 1 or len(detectors) != 1:
+        return found
+    corner, axes = (numbers(detectors[0], name) for name in _PLACES[:2])
+    order = numbers(header, "SliceVector") or range(1, count + 1)
+    steps = [step[0] * (number - 1) for number in order] if step else []
+    steps = numbers(header, "GridFrameOffsetVector") or steps
+    if (len(corner), len(axes), len(steps)) == (3, 6, count) and min(map(abs, steps)) == 0:
+        place = corner + steps[frame] * np.cross(axes[:3], axes[3:])
+        found.add_new("ImagePositionPatient", "FD", place.tolist())
+        found.add_new("ImageOrientationPatient", "FD", axes)
+        found.add_new("PixelSpacing", "FD", numbers(header, "PixelSpacing"))
     return found
 
 
