@@ -616,9 +616,9 @@ READ = {
         "data/test_readers.py",
         "test_channels_in_pages_of_their_own_are_no_frames",
     ),
-    "OME-TIFF that states an order of its pages": (
+    "OME-TIFF whose pages are not the slices of a point in time, then those of the next": (
         "data/test_readers.py",
-        "test_pages_of_ome_are_slices_of_a_point_in_time_then_those_of_the_next",
+        "test_pages_of_ome_in_another_order_than_slices_and_points_in_time_are_refused",
     ),
     "DICOM with the place of the first slice and the steps to the next, such as NM and RT Dose": (
         PLACES,

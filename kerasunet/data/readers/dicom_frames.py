@@ -73,7 +73,7 @@ def _of_stack(header: Dataset, frame: int) -> Dataset:
         return found
     corner, axes = (numbers(detectors[0], name) for name in _PLACES[:2])
     order = numbers(header, "SliceVector") or range(1, count + 1)
-    steps = [step[0] * (number - 1) for number in order] if step else []
+    steps = [step[0] * (number - 1) for number in order] if step and step[0] else []
     steps = numbers(header, "GridFrameOffsetVector") or steps
     if (len(corner), len(axes), len(steps)) == (3, 6, count) and min(map(abs, steps)) == 0:
         place = corner + steps[frame] * np.cross(axes[:3], axes[3:])
@@ -114,9 +114,9 @@ def moment(header: Dataset, frame: int) -> tuple[int, int]:
 
 
 def _rounded_place(header: Dataset, frame: int) -> tuple[float, ...]:
-    """Return position and orientation of a frame, to a hundredth of a millimeter."""
+    """Return position and orientation of a frame, to a tenth of a micrometer."""
     place = of_frame(header, frame, ("PlanePositionSequence", "PlaneOrientationSequence"))
-    return tuple(round(number, 2) for name in _PLACES[:2] for number in numbers(place, name))
+    return tuple(round(number, 4) for name in _PLACES[:2] for number in numbers(place, name))
 
 
 def is_segmentation(header: Dataset) -> bool:

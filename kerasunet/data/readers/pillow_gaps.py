@@ -38,9 +38,9 @@ _JPEG, _RARE_JPEG = (0xFFC0, 0xFFC1, 0xFFC2), {0xFFC3: "lossless JPEG", 0xFFF7: 
 DEEP_GRAY = "LA;16B"
 """Pillow's name for gray levels of 16 bits with an opacity, of which it keeps the upper bytes."""
 _SCALES, _DEEP_PIXELS = {"L;2": 85, "L;4": 17}, ("RGB;16B", "I;16B")
-_CORE_HEADER, _BITS_AT, _BITS_OF_CORE_AT = 12, 28, 24
-_PNG_MARK, _CHUNK_HEAD = b"\x89PNG\r\n\x1a\n", 8
-_FOUR_BYTES, _THREE_OF_FOUR, _DEFLATED = "RGBA", "BGRX", ("tiff_adobe_deflate", "tiff_deflate")
+_CORE_HEADER, _BITS_AT, _BITS_OF_CORE_AT, _CHUNK_HEAD = 12, 28, 24, 8
+_PNG_MARK, _THREE_OF_FOUR = b"\x89PNG\r\n\x1a\n", "BGRX"
+_FOUR_BYTES, _DEFLATED = "RGBA", ("tiff_adobe_deflate", "tiff_deflate")
 _STRIPS = ((tags.STRIPOFFSETS, tags.STRIPBYTECOUNTS), (tags.TILEOFFSETS, tags.TILEBYTECOUNTS))
 _SURPLUS = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker")
 _BROKEN = re.compile(r"(Corrupt JPEG data|Premature end of JPEG|Inconsistent progression)")
@@ -114,7 +114,7 @@ def typed(pixels: np.ndarray, picture: TiffImageFile) -> np.ndarray:
 
 
 def check_stack(picture: TiffImageFile, source: Source) -> None:
-    """Refuse a stack of which only the first picture is listed, and pages that are channels.
+    """Refuse a stack of which only the first picture is listed, channels as pages, another order.
 
     ImageJ writes stacks of 4 GB and more so, and tifffile on request: the others follow the first
     without a directory. The first page alone says what the pages are.
@@ -132,6 +132,8 @@ def check_stack(picture: TiffImageFile, source: Source) -> None:
         channels = int(found[1] or found[2]) // picture.tag_v2.get(tags.SAMPLESPERPIXEL, 1)
         if 1 < channels <= _MOST_SHOWN:
             raise Unusable(f"{channels} channels as pages; save one, or RGB, or call them slices")
+    if image := _OME.search(description):
+        _check_order(picture, image[1])
     stated = _IMAGEJ_STACK.match(description)
     if stated is None or int(stated[1]) <= picture.n_frames:
         return
@@ -144,38 +146,36 @@ def check_stack(picture: TiffImageFile, source: Source) -> None:
         )
 
 
-def frame_pages(picture: TiffImageFile) -> Sequence[int]:
+def full_pages(picture: TiffImageFile) -> Sequence[int]:
     """Return the numbers of the pages, without reduced copies of others, such as thumbnails.
 
-    Files of many pages are stacks, which have none. Slices come before points in time.
+    Files of many pages are stacks, which have none.
     """
     if not 1 < picture.n_frames <= _MOST_PAGES:
-        return _in_order(range(picture.n_frames), picture)
+        return range(picture.n_frames)
     here, found = picture.tell(), []
     for page in range(picture.n_frames):
         picture.seek(page)
         if not picture.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _REDUCED:
             found.append(page)
     picture.seek(here)
-    return _in_order(found or range(picture.n_frames), picture)
+    return found or range(picture.n_frames)
 
 
-def _in_order(pages: Sequence[int], picture: TiffImageFile) -> Sequence[int]:
-    """Return pages in the order of slices, then points in time, if OME-XML states another one."""
-    found = _OME.findall(str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, "")))
-    image, *parts = [dict(_STATED.findall(part)) for part in _OME_PAGES.split("".join(found))]
+def _check_order(picture: TiffImageFile, stated: str) -> None:
+    """Refuse pages in another order than slices, then points in time, as OME-XML may state it."""
+    image, *parts = [dict(_STATED.findall(part)) for part in _OME_PAGES.split(stated)]
     axes = [axis for axis in image.get("DimensionOrder", "ZT") if axis in "ZT"]
     inner, outer = (int(image.get(f"Size{axis}", "1")) for axis in axes)
-    order = np.full(inner * outer, -1)
-    for part in parts if len(found) == 1 else ():
+    order = np.full((outer, inner), -1)
+    for part in parts:
         first, above = (int(part.get(f"First{axis}", "0")) for axis in axes)
-        planes = order[first + above * inner :]
+        planes = order.reshape(-1)[first + above * inner :]
         count = int(part.get("PlaneCount", "1" if "IFD" in part else planes.size))
         planes[:count] = np.arange(planes[:count].size) + int(part.get("IFD", "0"))
-    planes = order.reshape(outer, inner)
-    order = (planes if axes[0] == "Z" else planes.T).ravel()
-    is_clear = sorted(order) == list(range(len(pages)))
-    return [pages[number] for number in order] if is_clear else pages
+    pages = (order if axes[0] == "Z" else order.T).ravel().tolist()
+    if sorted(pages) == list(range(picture.n_frames)) != pages:
+        raise Unusable("pages in another order than slices, then points in time; save it by ImageJ")
 
 
 def check_colors(picture: TiffImageFile) -> None:
@@ -184,8 +184,8 @@ def check_colors(picture: TiffImageFile) -> None:
     is_raw = header.get(tags.COMPRESSION, 1) == 1
     if is_raw and header.get(tags.PHOTOMETRIC_INTERPRETATION) == _YCBCR:
         raise Unusable("uncompressed YCbCr colors; save it as RGB, or as PNG")
-    is_planar = header.get(tags.PLANAR_CONFIGURATION, 1) == 2
-    if is_planar and max(header.get(tags.BITSPERSAMPLE, (1,))) > 8:
+    bits = max(header.get(tags.BITSPERSAMPLE, (1,)))
+    if header.get(tags.PLANAR_CONFIGURATION, 1) == 2 and bits > 8:
         raise Unusable("16-bit colors stored plane by plane; save them interleaved, or as PNG")
     if (count := header.get(tags.SAMPLESPERPIXEL, 1)) > _MOST_CHANNELS:
         raise Unusable(f"{count} channels; save gray levels, or red, green and blue")

@@ -40,7 +40,7 @@ from kerasunet.data.readers.pillow_gaps import (
     check_whole,
     counts_from_white,
     exif_orientation,
-    frame_pages,
+    full_pages,
     joined_bytes,
     mend_palette,
     rare_jpeg,
@@ -299,7 +299,7 @@ def _page_count(picture: ImageFile) -> int:
 
 
 def _pages(picture: ImageFile) -> Sequence[int]:
-    return frame_pages(picture) if isinstance(picture, TiffImageFile) else (0,)
+    return full_pages(picture) if isinstance(picture, TiffImageFile) else (0,)
 
 
 def _pixels(picture: ImageFile, source: Source) -> np.ndarray:
