@@ -112,6 +112,22 @@ def test_references_to_a_loop_without_numbers_are_refused(tmp_path):
         read(path, save(loop, tmp_path / "loop.dcm"))
 
 
+def test_references_to_more_frames_than_the_image_has_are_refused(tmp_path):
+    """Programs split a loop into files that keep its name, or leave frames out."""
+    whole = dicom(PIXELS)
+    path = frames_without_references(tmp_path / "seg.dcm", MASKS)
+    ds = pydicom.dcmread(path)
+    for number, frame in enumerate(ds.PerFrameFunctionalGroupsSequence, start=1):
+        source = item(ReferencedSOPInstanceUID=whole.SOPInstanceUID, ReferencedFrameNumber=number)
+        frame.DerivationImageSequence = [item(SourceImageSequence=[source])]
+    save(ds, path)
+    np.testing.assert_array_equal(read(path, save(whole, tmp_path / "x.dcm"), 2), MASKS[2])
+    for part in (PIXELS[2], PIXELS[[0, 2]]):
+        image = dicom(part, SOPInstanceUID=whole.SOPInstanceUID)
+        with pytest.raises(ValueError, match="a segmentation of more frames than part.dcm has"):
+            read(path, save(image, tmp_path / "part.dcm"))
+
+
 def test_a_segmentation_matched_by_position_alone(tmp_path):
     """Its frames are in another order, one is missing, and the images' names are not known."""
     pytest.importorskip("highdicom")

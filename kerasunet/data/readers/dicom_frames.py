@@ -197,8 +197,14 @@ def _by_image(about: list[list[_Reference]], partner: Partner, header: Dataset) 
     own = [[ref for ref in references if ref.uid == partner.uid] for references in about]
     if not any(own):
         return [] if partner.uid in _listed(header) and any(about) else None
-    if partner.count > 1 and not all(ref.frames for references in own for ref in references):
+    frames = [ref.frames for references in own for ref in references]
+    if partner.count > 1 and not all(frames):
         return None
+    if max((number for numbers in frames for number in numbers), default=0) > partner.count:
+        raise Unusable(
+            f"a segmentation of more frames than {partner.name} has; give the file that it was "
+            "drawn on, with all its frames"
+        )
     if any(refs and len(_images([every])) > 1 for refs, every in zip(own, about, strict=True)):
         return None  # Drawn from several images, so the place decides.
     wanted = partner.frame + 1
