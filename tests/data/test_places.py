@@ -350,11 +350,12 @@ def test_stacks_that_state_the_place_of_the_first_slice_and_the_steps(tmp_path, 
     ds = dicom(PIXELS, PixelSpacing=[ROW, COLUMN])
     if kind == "NM":
         ds.DetectorInformationSequence, ds.SliceVector = [first], [1, 2, 3]
+        ds.SliceThickness = STEP  # Some have no other step, if it is positive.
     else:
         ds.update(first)
     if kind == "RT Dose":
         ds.GridFrameOffsetVector = [0, step, 2 * step]
-    else:
+    elif kind != "NM" or step < 0:
         ds.SpacingBetweenSlices = step
     image = save(ds, tmp_path / "x.dcm")
     place, drawn = affine(), MASKS if step > 0 else MASKS[::-1]
@@ -818,16 +819,19 @@ def test_segments_are_chosen_by_label_or_refused(tmp_path, kind):
         load(tmp_path, objects=["liver"])
 
 
-@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP", "padding"])
 def test_a_segment_of_the_background_is_no_object(tmp_path, kind):
+    """It is named so, or its number in a label map is also that of the padding."""
     pytest.importorskip("highdicom")
     image = slice_of(PIXELS[0], 0)
     save(image, tmp_path / "images" / "x.dcm")
     given = np.stack([MASKS[0], ~MASKS[0]], axis=-1)[None].astype(np.uint8)
-    if kind == "LABELMAP":
+    if kind != "BINARY":
         given = (MASKS[0] + 2 * ~MASKS[0])[None].astype(np.uint8)
-    made = segmentation([image], given, kind)
-    made.SegmentSequence[-1].SegmentLabel = "Background"
+    made = segmentation([image], given, kind if kind != "padding" else "LABELMAP")
+    made.SegmentSequence[-1].SegmentLabel = "Background" if kind != "padding" else "Exterior"
+    if kind == "padding":
+        made.add_new("PixelPaddingValue", "US", 2)
     save(made, tmp_path / "masks" / "x.dcm")
     for choice in ((), ("s0",)):
         (case,) = load(tmp_path, objects=choice).cases

@@ -17,6 +17,7 @@ ELEMENTS = (
     "SegmentSequence",
     "DetectorInformationSequence",
     "SpacingBetweenSlices",
+    "SliceThickness",
     "SliceVector",
     "GridFrameOffsetVector",
 )
@@ -72,7 +73,9 @@ def _of_stack(header: Dataset, frame: int) -> Dataset:
     if count == 1 or len(detectors) != 1:
         return found
     corner, axes = (numbers(detectors[0], name) for name in _PLACES[:2])
-    order = numbers(header, "SliceVector") or range(1, count + 1)
+    order = numbers(header, "SliceVector")
+    step = step or (numbers(header, "SliceThickness") if order else [])
+    order = order or [*range(1, count + 1)]
     steps = [step[0] * (number - 1) for number in order] if step and step[0] else []
     steps = numbers(header, "GridFrameOffsetVector") or steps
     if (len(corner), len(axes), len(steps)) == (3, 6, count) and min(map(abs, steps)) == 0:
@@ -305,9 +308,14 @@ def segment_labels(header: Dataset) -> dict[int, str]:
 
 
 def labels_of_objects(header: Dataset) -> dict[int, str]:
-    """Return the label of each segment, by its number, except that of the background."""
-    labels = segment_labels(header).items()
-    return {number: label for number, label in labels if label.strip().lower() != _BACKGROUND}
+    """Return the label of each segment, by its number, except that of the background.
+
+    In a label map, that is the one whose number is also the padding.
+    """
+    labels = segment_labels(header)
+    if is_label_map(header):
+        labels.pop(header.get("PixelPaddingValue"), None)
+    return {number: text for number, text in labels.items() if text.strip().lower() != _BACKGROUND}
 
 
 def beside_background(header: Dataset) -> tuple[str, ...]:
