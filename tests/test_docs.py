@@ -617,6 +617,18 @@ READ = {
         "data/test_readers.py",
         "test_channels_in_pages_of_their_own_are_no_frames",
     ),
+    "OME-TIFF whose pages are not the slices of a point in time, then those of the next": (
+        "data/test_readers.py",
+        "test_pages_of_ome_in_another_order_than_slices_and_points_in_time_are_refused",
+    ),
+    "DICOM with the place of the first slice and the steps to the next, such as NM and RT Dose": (
+        PLACES,
+        "test_stacks_that_state_the_place_of_the_first_slice_and_the_steps",
+    ),
+    "DICOM image with several frames at one position": (
+        PLACES,
+        "test_a_segmentation_by_position_is_refused_for_frames_at_one_position",
+    ),
     "mask in a BMP of 32 bits whose fourth byte varies, though the header says no opacity": (
         "data/test_readers.py",
         "test_a_mask_in_bmp_whose_fourth_bytes_vary_may_have_an_opacity",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _IDENTITY = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
+_FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
     "StudyDate", "StudyTime", "ReferringPhysicianName",
@@ -123,8 +124,7 @@ def write_dicom_seg(
     stack = np.zeros((count, *labels.shape[1:]), np.uint8)
     stack[list(range(count) if frames is None else frames)] = labels
     with quiet("highdicom"):  # Of values in the image that are not quite standard.
-        is_loop = "NumberOfFrames" in header and readers.locate(source).plane is None
-        make = _of_loop if is_loop else _segmentation
+        make = _of_loop if _is_loop(header, source) else _segmentation
         made = make(header, stack, objects, source=source, algorithm=algorithm)
         write_atomically(path, lambda temporary: made.save_as(temporary))
 
@@ -154,6 +154,16 @@ def _header(source: Path) -> Dataset:
     return header
 
 
+def _is_loop(header: Dataset, source: Path) -> bool:
+    """Return whether frames are told apart by their numbers alone, or highdicom cannot tell them.
+
+    It knows the place of a frame by functional groups, and one frame at each place.
+    """
+    image = readers.locate(source)
+    is_told = "PerFrameFunctionalGroupsSequence" in header and image.times == 1
+    return "NumberOfFrames" in header and (image.plane is None or not is_told)
+
+
 def _of_loop(
     header: Dataset,
     stack: np.ndarray,
@@ -170,7 +180,9 @@ def _of_loop(
     from pydicom.uid import SecondaryCaptureImageStorage
 
     still = copy(header)
-    del still.NumberOfFrames
+    for name in ("NumberOfFrames", *_FUNCTIONAL_GROUPS):
+        if name in still:
+            del still[name]
     still.SOPClassUID = SecondaryCaptureImageStorage  # One that has a single frame.
     empty = np.zeros((1, *stack.shape[1:]), np.uint8)
     made = _segmentation(still, empty, objects, source=source, algorithm=algorithm)

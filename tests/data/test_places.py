@@ -112,6 +112,22 @@ def test_references_to_a_loop_without_numbers_are_refused(tmp_path):
         read(path, save(loop, tmp_path / "loop.dcm"))
 
 
+def test_references_to_more_frames_than_the_image_has_are_refused(tmp_path):
+    """Programs split a loop into files that keep its name, or leave frames out."""
+    whole = dicom(PIXELS)
+    path = frames_without_references(tmp_path / "seg.dcm", MASKS)
+    ds = pydicom.dcmread(path)
+    for number, frame in enumerate(ds.PerFrameFunctionalGroupsSequence, start=1):
+        source = item(ReferencedSOPInstanceUID=whole.SOPInstanceUID, ReferencedFrameNumber=number)
+        frame.DerivationImageSequence = [item(SourceImageSequence=[source])]
+    save(ds, path)
+    np.testing.assert_array_equal(read(path, save(whole, tmp_path / "x.dcm"), 2), MASKS[2])
+    for part in (PIXELS[2], PIXELS[[0, 2]]):
+        image = dicom(part, SOPInstanceUID=whole.SOPInstanceUID)
+        with pytest.raises(ValueError, match="a segmentation of more frames than part.dcm has"):
+            read(path, save(image, tmp_path / "part.dcm"))
+
+
 def test_a_segmentation_matched_by_position_alone(tmp_path):
     """Its frames are in another order, one is missing, and the images' names are not known."""
     pytest.importorskip("highdicom")
@@ -124,6 +140,32 @@ def test_a_segmentation_matched_by_position_alone(tmp_path):
     as_nifti = nifti(tmp_path / "volume.nii.gz", PIXELS)
     for frame in range(3):
         np.testing.assert_array_equal(read(path, as_nifti, frame), MASKS[frame])
+
+
+def test_a_segmentation_by_position_is_refused_for_frames_at_one_position(tmp_path):
+    """Such as those of a cine loop, unless it refers to their numbers; by masks in DICOM, too."""
+    pytest.importorskip("highdicom")
+    ds = pydicom.dcmread(enhanced(tmp_path / "x.dcm", PIXELS))
+    for frame in ds.PerFrameFunctionalGroupsSequence:
+        frame.PlanePositionSequence[0].ImagePositionPatient = at(1)
+    loop = save(ds, tmp_path / "x.dcm")
+    seg = unreferenced_segmentation(series(tmp_path)[0], MASKS)
+    numbers = []
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        place = frame.PlanePositionSequence[0]
+        numbers.append(1 + [at(n)[2] for n in range(3)].index(place.ImagePositionPatient[2]))
+        place.ImagePositionPatient = at(1)
+    with pytest.raises(ValueError, match="does not say which of them are about which frame"):
+        read(save(seg, tmp_path / "seg.dcm"), loop, 1)
+    for number, frame in zip(numbers, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        source = item(ReferencedSOPInstanceUID=ds.SOPInstanceUID, ReferencedFrameNumber=number)
+        frame.DerivationImageSequence = [item(SourceImageSequence=[source])]
+    path = save(seg, tmp_path / "seg.dcm")
+    ds.set_pixel_data(MASKS.astype(np.uint8), "MONOCHROME2", 8)
+    masks = save(ds, tmp_path / "masks.dcm")
+    for frame in range(3):
+        np.testing.assert_array_equal(read(path, loop, frame), MASKS[frame])
+        np.testing.assert_array_equal(read(masks, loop, frame), MASKS[frame])
 
 
 def test_a_converted_image_is_matched_by_place_before_numbers(tmp_path):
@@ -282,6 +324,45 @@ def test_points_in_time_keep_their_order(tmp_path):
         expected = voxels[:, :, frame % 3, frame // 3].T
         laid = read_mask_values(tmp_path / "y.nii.gz", image=tmp_path / "x.nii.gz", frame=frame)
         np.testing.assert_array_equal(laid, expected)
+
+
+@pytest.mark.parametrize("slices_first", [True, False])
+def test_slices_and_points_in_time_of_dicom_in_either_order(tmp_path, slices_first):
+    """Two slices at three points in time; the mask has them point by point."""
+    pixels, masks = np.concatenate([PIXELS] * 2), np.concatenate([MASKS, ~MASKS])
+    order = range(6) if slices_first else [0, 2, 4, 1, 3, 5]
+    image = enhanced(tmp_path / "x.dcm", pixels[list(order)])
+    ds = pydicom.dcmread(image)
+    for number, frame in zip(order, ds.PerFrameFunctionalGroupsSequence, strict=True):
+        frame.PlanePositionSequence[0].ImagePositionPatient = at(number % 2)
+    save(ds, image)
+    voxels = masks.reshape(3, 2, *masks.shape[1:]).transpose(3, 2, 1, 0).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(voxels, affine()), tmp_path / "m.nii")
+    for frame, number in enumerate(order):
+        np.testing.assert_array_equal(read(tmp_path / "m.nii", image, frame), masks[number])
+
+
+@pytest.mark.parametrize("step", [STEP, -STEP])
+@pytest.mark.parametrize("kind", ["NM", "secondary capture", "RT Dose"])
+def test_stacks_that_state_the_place_of_the_first_slice_and_the_steps(tmp_path, kind, step):
+    """As SimpleITK reads NM: a negative step leads to the front."""
+    first = item(ImagePositionPatient=at(0), ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
+    ds = dicom(PIXELS, PixelSpacing=[ROW, COLUMN])
+    if kind == "NM":
+        ds.DetectorInformationSequence, ds.SliceVector = [first], [1, 2, 3]
+        ds.SliceThickness = STEP  # Some have no other step, if it is positive.
+    else:
+        ds.update(first)
+    if kind == "RT Dose":
+        ds.GridFrameOffsetVector = [0, step, 2 * step]
+    elif kind != "NM" or step < 0:
+        ds.SpacingBetweenSlices = step
+    image = save(ds, tmp_path / "x.dcm")
+    place, drawn = affine(), MASKS if step > 0 else MASKS[::-1]
+    place[2, 3] += min(0, 2 * step)
+    mask = nifti(tmp_path / "m.nii.gz", drawn, place)
+    for frame in range(3):
+        np.testing.assert_array_equal(read(mask, image, frame), MASKS[frame])
 
 
 def test_an_image_volume_that_is_turned_turns_its_mask_alike(tmp_path):
@@ -738,16 +819,19 @@ def test_segments_are_chosen_by_label_or_refused(tmp_path, kind):
         load(tmp_path, objects=["liver"])
 
 
-@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP", "padding"])
 def test_a_segment_of_the_background_is_no_object(tmp_path, kind):
+    """It is named so, or its number in a label map is also that of the padding."""
     pytest.importorskip("highdicom")
     image = slice_of(PIXELS[0], 0)
     save(image, tmp_path / "images" / "x.dcm")
     given = np.stack([MASKS[0], ~MASKS[0]], axis=-1)[None].astype(np.uint8)
-    if kind == "LABELMAP":
+    if kind != "BINARY":
         given = (MASKS[0] + 2 * ~MASKS[0])[None].astype(np.uint8)
-    made = segmentation([image], given, kind)
-    made.SegmentSequence[-1].SegmentLabel = "Background"
+    made = segmentation([image], given, kind if kind != "padding" else "LABELMAP")
+    made.SegmentSequence[-1].SegmentLabel = "Background" if kind != "padding" else "Exterior"
+    if kind == "padding":
+        made.add_new("PixelPaddingValue", "US", 2)
     save(made, tmp_path / "masks" / "x.dcm")
     for choice in ((), ("s0",)):
         (case,) = load(tmp_path, objects=choice).cases

@@ -455,11 +455,44 @@ def test_channels_in_pages_of_their_own_are_no_frames(tmp_path, axes, options):
     for read in reading:
         with pytest.raises(ValueError, match=r"x\.tif: 3 channels as pages; save one, or RGB, or"):
             read(path)
-    tifffile.imwrite(path, content, metadata={"axes": axes.replace("C", "T")}, **gray)
+    tifffile.imwrite(
+        path, content, metadata={"axes": axes.replace("ZC", "TZ").replace("C", "T")}, **gray
+    )
     assert readers.count_frames(path) == content.size // GRAY.size
     np.testing.assert_array_equal(read_image(path, frame=1)[0], 255 - GRAY)
     tifffile.imwrite(path, np.concatenate([pages] * 3), photometric="minisblack", imagej=True)
     assert readers.count_frames(path) == 9  # More channels than ImageJ shows are slices.
+
+
+def pages_of_ome(path, *stated):
+    """Six pages; the description says of each where it belongs, as slice and point in time."""
+    tifffile = pytest.importorskip("tifffile")
+    parts = (f'<TiffData FirstZ="{z}" FirstT="{t}" IFD="{n}"/>' for n, (z, t) in enumerate(stated))
+    pixels = f'<Pixels DimensionOrder="XYZCT" SizeZ="3" SizeC="1" SizeT="2">{"".join(parts)}'
+    with tifffile.TiffWriter(path) as file:
+        for page in range(6):
+            text = f"<OME>{pixels}</Pixels></OME>" if page == 0 else None
+            file.write(GRAY + page, description=text, metadata=None, photometric="minisblack")
+    return path
+
+
+SLICES_FIRST = [(z, t) for t in range(2) for z in range(3)]
+
+
+def test_pages_of_ome_in_another_order_than_slices_and_points_in_time_are_refused(tmp_path):
+    """A mask may have them in that order, and programs differ in what they show of the image."""
+    tifffile = pytest.importorskip("tifffile")
+    path, content = tmp_path / "x.tif", np.stack([GRAY] * 6).reshape(3, 2, *GRAY.shape)
+    written = {"photometric": "minisblack", "ome": True}
+    for stated in (SLICES_FIRST, SLICES_FIRST[:1]):  # Some programs list the first page alone.
+        pages_of_ome(path, *stated)
+        np.testing.assert_array_equal(read_mask_values(path, frame=4), GRAY + 4)
+    pages_of_ome(path, *SLICES_FIRST[::-1])
+    with pytest.raises(ValueError, match=r"x\.tif: pages in another order than slices, then"):
+        read_image(path, frame=4)
+    tifffile.imwrite(path, content, metadata={"axes": "ZTYX"}, **written)
+    with pytest.raises(ValueError, match=r"x\.tif: pages in another order than slices, then"):
+        read_mask_values(path, frame=4)
 
 
 def test_a_stack_of_imagej_that_lists_its_first_picture_alone_is_refused(save):

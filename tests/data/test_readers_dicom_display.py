@@ -15,7 +15,7 @@ from pydicom.encaps import encapsulate, get_frame  # noqa: E402
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless  # noqa: E402
 
 from kerasunet.data.layouts import read_folder  # noqa: E402
-from kerasunet.data.readers import read_image  # noqa: E402
+from kerasunet.data.readers import read_image, read_mask_values  # noqa: E402
 from kerasunet.files import FileWarning  # noqa: E402
 
 RAMP = np.arange(1024, dtype=np.uint16).reshape(32, 32)
@@ -78,6 +78,20 @@ def test_a_range_of_padding(read):
     stored[:, :8] = np.arange(60_000, 60_008)
     image = read(dicom(stored, PixelPaddingValue=60_000, PixelPaddingRangeLimit=60_007))
     assert not image[:, :8].any() and image[:, 8:].max() == 255
+
+
+@pytest.mark.parametrize(("size", "dtype"), [("", np.float32), ("Double", np.float64)])
+def test_padding_of_floats(read, size, dtype):
+    stored = padded((RAMP / 100).astype(dtype), -9999)
+    ds = dicom(RAMP)
+    del ds.PixelData, ds.BitsStored, ds.HighBit, ds.PixelRepresentation
+    setattr(ds, f"{size}FloatPixelData", stored.tobytes())
+    setattr(ds, f"{size}FloatPixelPaddingValue", -9999.0)
+    ds.BitsAllocated = 8 * stored.itemsize
+    image = read(ds)
+    assert not image[:, :10].any()
+    levels = (RAMP[:, 10:] - RAMP[0, 10]) / float(np.ptp(RAMP[:, 10:])) * 255
+    np.testing.assert_allclose(image[:, 10:], levels, atol=0.5)
 
 
 def test_padding_alone_is_black(read):
@@ -161,6 +175,28 @@ def test_floats_are_stretched_to_their_own_range(read):
     del ds.PixelData, ds.BitsStored, ds.HighBit, ds.PixelRepresentation
     ds.BitsAllocated, ds.FloatPixelData = 32, (RAMP / 7 - 50).astype("<f4").tobytes()
     np.testing.assert_allclose(read(ds), np.clip((RAMP - 1.0) / 1021, 0, 1) * 255, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16])
+def test_gray_levels_that_need_more_bits_than_stated_are_named(tmp_path, dtype):
+    """Where nothing but padding or a sign is there, nothing is said."""
+    ds = dicom((3 * RAMP.astype(int) - (500 if dtype == np.int16 else 0)).astype(dtype))
+    ds.BitsStored, ds.HighBit = 10, 9
+    with pytest.warns(FileWarning, match="need bits above those that its header states"):
+        read_image(save(ds, tmp_path / "x.dcm"))
+    ds = dicom((RAMP - 512).astype(np.int16))
+    ds.BitsStored, ds.HighBit = 10, 9
+    read_image(save(ds, tmp_path / "signed.dcm"))
+
+
+def test_a_mask_whose_values_need_more_bits_than_stated_is_refused(tmp_path):
+    ds = dicom(np.uint8(RAMP % 3))
+    ds.BitsStored, ds.HighBit = 1, 0
+    with pytest.raises(ValueError, match=r"x\.dcm: its values need bits above those that its head"):
+        read_mask_values(save(ds, tmp_path / "x.dcm"))
+    ds.set_pixel_data(np.uint8(RAMP % 2 * 255), "MONOCHROME2", 8)
+    ds.BitsStored, ds.HighBit = 1, 0
+    np.testing.assert_array_equal(read_mask_values(save(ds, tmp_path / "x.dcm")), RAMP % 2)
 
 
 def test_what_is_in_unused_bits_does_not_show(read):
@@ -618,6 +654,7 @@ def test_colors_of_real_files(name):
     np.testing.assert_allclose(read_image(path, frame=0)[0], values, atol=1.01)
 
 
+@pytest.mark.filterwarnings("ignore:.*mlut_18.* need bits above")  # Some have a sign, some not.
 @pytest.mark.parametrize("name, table_of", [("mlut_18.dcm", "modality"), ("vlut_04.dcm", "VOI")])
 def test_tables_of_real_files(name, table_of):
     """By pydicom's own functions, where its counting is not in the way."""

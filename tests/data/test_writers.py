@@ -5,8 +5,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers.dicom_files import dicom, save
-from helpers.placed_files import affine, enhanced, nifti, objects, slice_of, slices
+from helpers.dicom_files import dicom, item, save
+from helpers.placed_files import (
+    AXIAL,
+    COLUMN,
+    ROW,
+    STEP,
+    affine,
+    at,
+    enhanced,
+    nifti,
+    objects,
+    slice_of,
+    slices,
+)
 from PIL import Image
 from pydicom import dcmread
 
@@ -219,14 +231,32 @@ def volume(path: Path) -> Path:
     return save(ds, path)
 
 
+def cine(path: Path) -> Path:
+    """An enhanced object, whose frames all lie at one place."""
+    ds = dcmread(volume(path))
+    for frame in ds.PerFrameFunctionalGroupsSequence:
+        frame.PlanePositionSequence[0].ImagePositionPatient = at(0)
+    return save(ds, path)
+
+
+def stack(path: Path) -> Path:
+    """Slices that have a place by the place of the first alone, as in nuclear medicine."""
+    ds = dcmread(loop(path))
+    ds.DetectorInformationSequence = [
+        item(ImagePositionPatient=at(0), ImageOrientationPatient=list(AXIAL))
+    ]
+    ds.PixelSpacing, ds.SpacingBetweenSlices, ds.SliceThickness = [ROW, COLUMN], -STEP, STEP
+    return save(ds, path)
+
+
 def single(path: Path) -> Path:
     return save(slice_of(slices(1)[0]), path)
 
 
 @pytest.mark.parametrize(
     ("make", "count"),
-    [(single, 1), (volume, 3), (loop, 3), (lambda path: loop(path, 1), 1)],
-    ids=["slice", "volume", "loop", "still"],
+    [(single, 1), (volume, 3), (loop, 3), (cine, 3), (stack, 3), (lambda path: loop(path, 1), 1)],
+    ids=["slice", "volume", "loop", "cine", "stack", "still"],
 )
 def test_dicom_seg_is_the_mask_to_highdicom(make, count, tmp_path):
     import highdicom

@@ -44,6 +44,7 @@ from kerasunet.data.readers.source import (
 _PREAMBLE_BYTES = 132
 _FILE_META = 0x0002
 _PIXEL_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient")
 _CENTIMETERS = 3
 _NEEDED = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _NAMES = (
@@ -51,8 +52,7 @@ _NAMES = (
     "SOPClassUID",
     "SOPInstanceUID",
     "FrameOfReferenceUID",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
+    *_PLACE,
     "SamplesPerPixel",
     "PlanarConfiguration",
     "HighBit",
@@ -67,8 +67,7 @@ _NAMES = (
     *dicom_frames.ELEMENTS,
     *dicom_display.ELEMENTS,
 )
-_OVERLAYS = [Tag(group, 0x0010) for group in range(0x6000, 0x6020, 2)]  # Their rows.
-_ELEMENTS: list[BaseTag] = [*map(Tag, _NAMES), *_OVERLAYS]
+_ELEMENTS: list[BaseTag] = [*map(Tag, _NAMES), *dicom_pixels.OVERLAYS]
 
 
 def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
@@ -93,8 +92,11 @@ def read_mask(source: Source) -> MaskValues:
                 "a mask in MONOCHROME1, which shows 0 as white, so object and background may be "
                 "swapped; save it as MONOCHROME2 or PNG, the object brighter than the background"
             )
-        values = dicom_pixels.decoded(frame, header).stored
-        if not values.any() and any(tag in header for tag in _OVERLAYS):
+        pixels = dicom_pixels.decoded(frame, header)
+        values = pixels.stored
+        if np.any(pixels.raw != values) and len(np.unique(pixels.raw)) > len(np.unique(values)):
+            raise Unusable(f"its values need {dicom_pixels.MORE_BITS}; export it again")
+        if not values.any() and any(tag in header for tag in dicom_pixels.OVERLAYS):
             raise Unusable("black, with an overlay, which is not read; save its object as pixels")
         if header.PhotometricInterpretation == "PALETTE COLOR":
             numbers = to_mask_values(values)
@@ -122,6 +124,7 @@ def locate(source: Source) -> Partner:
     """Return the frame as the partner of a mask."""
     with quiet("pydicom"):
         header = _header(source)
+        time, times = dicom_frames.moment(header, source.frame)
         return Partner(
             source.name,
             source.frame,
@@ -130,7 +133,8 @@ def locate(source: Source) -> Partner:
             plane=dicom_frames.plane(header),
             uid=str(header.get("SOPInstanceUID", "")),
             space=str(header.get("FrameOfReferenceUID", "")),
-            times=dicom_frames.times(header),
+            times=times,
+            time=time,
         )
 
 
@@ -253,6 +257,10 @@ def _mend(header: Dataset, tag: Any, remarks: list[str]) -> None:
 def _merge_functional_groups(header: Dataset, source: Source) -> None:
     """Move what enhanced multi-frame objects say of one frame to where others say it of all."""
     if frame_count(header) > 1 and "ImagePositionPatient" in header:
+        if "DetectorInformationSequence" not in header:
+            first = Dataset()
+            first.update({tag: header[tag] for tag in map(Tag, _PLACE) if tag in header})
+            header.DetectorInformationSequence = [first]
         del header.ImagePositionPatient  # That of the first frame alone.
     header.update(dicom_frames.of_frame(header, source.frame))
     _clean(header, source.remarks)

@@ -17,7 +17,7 @@ from pydicom.pixels import apply_color_lut
 from scipy.special import expit
 
 from kerasunet.data.readers.dicom_frames import numbers
-from kerasunet.data.readers.dicom_pixels import Pixels
+from kerasunet.data.readers.dicom_pixels import MORE_BITS, Pixels, need_more_bits
 from kerasunet.data.readers.files import own_range, stretch
 from kerasunet.data.readers.source import Unusable
 
@@ -33,13 +33,15 @@ _EDGES = (
     "ShutterLeftVerticalEdge",
     "ShutterRightVerticalEdge",
 )
+_PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+_FLOAT_PADDING = tuple(f"{size}Float{name}" for size in ("", "Double") for name in _PADDING)
 ELEMENTS = (
     "PhotometricInterpretation",
     "PresentationLUTShape",
     "PresentationLUTSequence",
     "PixelPresentation",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
+    *_PADDING,
+    *_FLOAT_PADDING,
     "RescaleSlope",
     "RescaleIntercept",
     "ModalityLUTSequence",
@@ -188,6 +190,11 @@ def _monochrome(
     pixels: Pixels, header: Dataset, remarks: list[str], *, padded: np.ndarray, inverted: bool
 ) -> np.ndarray:
     """Show gray values, and padding as background: black."""
+    seen = [values[~padded] if padded.any() else values for values in pixels]
+    if seen[0].size and need_more_bits(Pixels(*seen), header):
+        remarks.append(
+            f"its gray levels need {MORE_BITS}, which were ignored, so they may be wrong"
+        )
     if not padded.any():
         levels = _gray(pixels.stored, header, remarks)
         return 255 - levels if inverted else levels
@@ -203,8 +210,12 @@ def _padded(pixels: Pixels, header: Dataset) -> np.ndarray:
 
     The value may be written as signed or not, and may need more bits than the image stores.
     """
-    ends = [header.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
-    if not isinstance(ends[0], int) or pixels.raw.dtype.kind == "f":
+    if pixels.raw.dtype.kind == "f":
+        stated = [value for name in _FLOAT_PADDING for value in numbers(header, name)]
+        inside = np.array(stated or [np.nan]).astype(pixels.raw.dtype)
+        return (pixels.raw >= inside.min()) & (pixels.raw <= inside.max())
+    ends = [header.get(name) for name in _PADDING]
+    if not isinstance(ends[0], int):
         return np.zeros(0, bool)
     known = _alike([end for end in ends if isinstance(end, int)], pixels.raw.dtype)
     low, high = min(known), max(known)

@@ -15,8 +15,13 @@ ELEMENTS = (
     "MaximumFractionalValue",
     "ReferencedSeriesSequence",
     "SegmentSequence",
+    "DetectorInformationSequence",
+    "SpacingBetweenSlices",
+    "SliceThickness",
+    "SliceVector",
+    "GridFrameOffsetVector",
 )
-"""The elements of a segmentation, beside those that all images have."""
+"""The elements of segmentations and stacks, beside those that all images have."""
 _SEGMENTATION_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation Storage
     "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage
@@ -46,13 +51,38 @@ def frame_count(header: Dataset) -> int:
 
 
 def of_frame(header: Dataset, frame: int, macros: Sequence[str] = _MACROS) -> Dataset:
-    """Return what enhanced multi-frame objects say of one frame, from 0, as of a single image."""
-    found = Dataset()
+    """Return what multi-frame objects say of one frame, from 0, as of a single image."""
+    found = _of_stack(header, frame) if "PlanePositionSequence" in macros else Dataset()
     for sequence, position in ((_SHARED, 0), (_PER_FRAME, frame)):
         groups = header.get(sequence)
         for macro in macros if groups else ():
             for item in groups[position].get(macro, []):
                 found.update(item)
+    return found
+
+
+def _of_stack(header: Dataset, frame: int) -> Dataset:
+    """Return where a frame lies by the place of the first and the steps from it, if both are known.
+
+    NM objects say it so, among others (C.8.4.15): a negative step leads to the front. RT Dose has a
+    step for each frame (C.8.8.3.2).
+    """
+    found, detectors = Dataset(), header.get("DetectorInformationSequence") or []
+    step = numbers(header, "SpacingBetweenSlices")
+    count = frame_count(header)
+    if count == 1 or len(detectors) != 1:
+        return found
+    corner, axes = (numbers(detectors[0], name) for name in _PLACES[:2])
+    order = numbers(header, "SliceVector")
+    step = step or (numbers(header, "SliceThickness") if order else [])
+    order = order or [*range(1, count + 1)]
+    steps = [step[0] * (number - 1) for number in order] if step and step[0] else []
+    steps = numbers(header, "GridFrameOffsetVector") or steps
+    if (len(corner), len(axes), len(steps)) == (3, 6, count) and min(map(abs, steps)) == 0:
+        place = corner + steps[frame] * np.cross(axes[:3], axes[3:])
+        found.add_new("ImagePositionPatient", "FD", place.tolist())
+        found.add_new("ImageOrientationPatient", "FD", axes)
+        found.add_new("PixelSpacing", "FD", numbers(header, "PixelSpacing"))
     return found
 
 
@@ -73,13 +103,23 @@ def planes(header: Dataset, count: int) -> list[np.ndarray | None]:
     return [plane(of_frame(header, frame, _MACROS)) for frame in range(count)]
 
 
-def times(header: Dataset) -> int:
-    """Return how many frames lie at one place: all of a loop, one of a stack of slices."""
+def moment(header: Dataset, frame: int) -> tuple[int, int]:
+    """Return which of the frames at one place a frame is, from 0, and how many lie there.
+
+    These are all frames of a loop, one of a stack of slices, and several of slices at several
+    points in time, in any order.
+    """
     count = frame_count(header)
-    first, last = (plane(of_frame(header, frame)) for frame in (0, count - 1))
-    if first is None or last is None or not np.array_equal(first, last):
-        return 1
-    return count
+    if count == 1 or plane(of_frame(header, frame)) is None:
+        return 0, 1
+    places = [_rounded_place(header, number) for number in range(count)]
+    return places[:frame].count(places[frame]), places.count(places[frame])
+
+
+def _rounded_place(header: Dataset, frame: int) -> tuple[float, ...]:
+    """Return position and orientation of a frame, to a tenth of a micrometer."""
+    place = of_frame(header, frame, ("PlanePositionSequence", "PlaneOrientationSequence"))
+    return tuple(round(number, 4) for name in _PLACES[:2] for number in numbers(place, name))
 
 
 def is_segmentation(header: Dataset) -> bool:
@@ -130,7 +170,10 @@ def frames_about(header: Dataset, count: int, source: Source) -> list[int]:
 def _by_place(
     about: list[list[_Reference]], partner: Partner, header: Dataset, *, count: int
 ) -> list[int] | None:
-    """Match by where the frames lie; `None` if none lies there and the image is not referred to."""
+    """Match by where the frames lie.
+
+    `None` if none lies there and the image is not referred to, or if several of its frames do.
+    """
     space = header.get("FrameOfReferenceUID")
     if space and partner.space and space != partner.space:
         raise Unusable(
@@ -138,6 +181,8 @@ def _by_place(
             "that it was drawn on"
         )
     found = frames_at(partner, planes(header, count))
+    if found and partner.times > 1:
+        return None  # Nothing says which of the image's frames there it is about.
     images = _images(about)
     return found if found or not images or not partner.uid or partner.uid in images else None
 
@@ -155,8 +200,14 @@ def _by_image(about: list[list[_Reference]], partner: Partner, header: Dataset) 
     own = [[ref for ref in references if ref.uid == partner.uid] for references in about]
     if not any(own):
         return [] if partner.uid in _listed(header) and any(about) else None
-    if partner.count > 1 and not all(ref.frames for references in own for ref in references):
+    frames = [ref.frames for references in own for ref in references]
+    if partner.count > 1 and not all(frames):
         return None
+    if max((number for numbers in frames for number in numbers), default=0) > partner.count:
+        raise Unusable(
+            f"a segmentation of more frames than {partner.name} has; give the file that it was "
+            "drawn on, with all its frames"
+        )
     if any(refs and len(_images([every])) > 1 for refs, every in zip(own, about, strict=True)):
         return None  # Drawn from several images, so the place decides.
     wanted = partner.frame + 1
@@ -257,9 +308,14 @@ def segment_labels(header: Dataset) -> dict[int, str]:
 
 
 def labels_of_objects(header: Dataset) -> dict[int, str]:
-    """Return the label of each segment, by its number, except that of the background."""
-    labels = segment_labels(header).items()
-    return {number: label for number, label in labels if label.strip().lower() != _BACKGROUND}
+    """Return the label of each segment, by its number, except that of the background.
+
+    In a label map, that is the one whose number is also the padding.
+    """
+    labels = segment_labels(header)
+    if is_label_map(header):
+        labels.pop(header.get("PixelPaddingValue"), None)
+    return {number: text for number, text in labels.items() if text.strip().lower() != _BACKGROUND}
 
 
 def beside_background(header: Dataset) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from pydicom import Dataset
 from pydicom.encaps import get_frame, parse_basic_offsets, parse_fragments
 from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import as_pixel_options
+from pydicom.tag import Tag
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -70,6 +71,9 @@ _PIXEL_DATA = {
 }
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _LEAST_EXCESS = 64  # Bytes; writers pad.
+OVERLAYS = [Tag(group, 0x0010) for group in range(0x6000, 0x6020, 2)]
+"""The elements of their rows; overlays may be in the unused bits."""
+MORE_BITS = "bits above those that its header states"
 SYNTAXES = (*_NATIVE, *_DECODERS, *_RARE_JPEG)
 """The transfer syntaxes that are read."""
 _LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
@@ -260,6 +264,14 @@ def _significant(raw: np.ndarray, header: Dataset) -> np.ndarray:
     if syntax not in (*_NATIVE, RLELossless) or (raw >> stored == 0).all():
         below = 0  # The high bit is that of uncompressed values, and wrong where none is so high.
     return (raw << (bits - stored - below)) >> (bits - stored)
+
+
+def need_more_bits(pixels: Pixels, header: Dataset) -> bool:
+    """Return whether gray levels vary above the stored bits, other than by sign and overlays."""
+    if np.array_equal(pixels.raw, pixels.stored) or any(tag in header for tag in OVERLAYS):
+        return False
+    used = max(int(header.get("HighBit", 0)) + 1, header.BitsStored)
+    return used < 8 * pixels.raw.dtype.itemsize and np.ptp(pixels.raw >> used) != 0
 
 
 def _check_jpeg(source: Source, header: Dataset) -> None:

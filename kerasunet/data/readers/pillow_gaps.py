@@ -18,7 +18,6 @@ import numpy as np
 from PIL import ImagePalette, TiffImagePlugin as tags
 from PIL.Image import Image, frombytes
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kerasunet.data.readers.source import Source, Unusable, heard_native_code, millimeters
@@ -26,34 +25,30 @@ from kerasunet.data.readers.source import Source, Unusable, heard_native_code, m
 _IMAGEJ_UNIT = re.compile(r"\AImageJ=.*?^unit=(mm|cm|micron)$", re.MULTILINE | re.DOTALL)
 _IMAGEJ_STACK = re.compile(r"\AImageJ=.*?^images=(\d+)$", re.MULTILINE | re.DOTALL)
 _CHANNELS = re.compile(r'(?ms)\AImageJ=.*?^channels=(\d+)$|<Pixels\b[^>]*\bSizeC="(\d+)"')
+_OME = re.compile(r"(?s)<(?:\w+:)?Pixels\b(.*?)</(?:\w+:)?Pixels>")
+_OME_PAGES, _STATED = re.compile(r"<(?:\w+:)?TiffData\b"), re.compile(r'(\w+)="(\w+)"')
 _CUT_STACK = re.compile(r'\A\{.*"shape": \[(\d+), .*"truncated": true')
 _BIG, _DEPTH, _PLANES = b"+", 32997, 33629  # BigTIFF's version; slices in one directory, two ways.
 _MOST_CHANNELS, _MOST_SHOWN = 4, 7  # ImageJ shows seven together; more are slices.
 _NEW_SUBFILE_TYPE, _REDUCED, _MOST_PAGES, _YCBCR = 254, 1, 16, 6
-_UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
-_FAX = ("tiff_ccitt", "group3", "group4")
+_UNIT_MM, _FAX = {"mm": 1.0, "cm": 10.0, "micron": 0.001}, ("tiff_ccitt", "group3", "group4")
 _SAMPLE_KINDS = {1: "integers", 2: "signed integers", 3: "floats", 5: "complex integers"}
-_COLORS, _HEAD_BYTES = 256, 1 << 18
-_JPEG = (0xFFC0, 0xFFC1, 0xFFC2)
-_RARE_JPEG = {0xFFC3: "lossless JPEG", 0xFFF7: "JPEG-LS"}
+_COLORS, _HEAD_BYTES, _PIECE, _MOST_UNPACKED = 256, 1 << 18, 1 << 20, 4
+_JPEG, _RARE_JPEG = (0xFFC0, 0xFFC1, 0xFFC2), {0xFFC3: "lossless JPEG", 0xFFF7: "JPEG-LS"}
 DEEP_GRAY = "LA;16B"
 """Pillow's name for gray levels of 16 bits with an opacity, of which it keeps the upper bytes."""
-_FOUR_BYTES, _THREE_OF_FOUR = "RGBA", "BGRX"
-_SCALES = {"L;2": 85, "L;4": 17}
-_DEEP_PIXELS = ("RGB;16B", "I;16B")
-_CORE_HEADER, _BITS_AT, _BITS_OF_CORE_AT = 12, 28, 24
-_PNG_MARK, _CHUNK_HEAD = b"\x89PNG\r\n\x1a\n", 8
-_DEFLATED = ("tiff_adobe_deflate", "tiff_deflate")
+_SCALES, _DEEP_PIXELS = {"L;2": 85, "L;4": 17}, ("RGB;16B", "I;16B")
+_CORE_HEADER, _BITS_AT, _BITS_OF_CORE_AT, _CHUNK_HEAD = 12, 28, 24, 8
+_PNG_MARK, _THREE_OF_FOUR = b"\x89PNG\r\n\x1a\n", "BGRX"
+_FOUR_BYTES, _DEFLATED = "RGBA", ("tiff_adobe_deflate", "tiff_deflate")
 _STRIPS = ((tags.STRIPOFFSETS, tags.STRIPBYTECOUNTS), (tags.TILEOFFSETS, tags.TILEBYTECOUNTS))
-_PIECE, _MOST_UNPACKED = 1 << 20, 4
 _SURPLUS = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker")
 _BROKEN = re.compile(r"(Corrupt JPEG data|Premature end of JPEG|Inconsistent progression)")
 _DAMAGED = (
     "damaged: {}, so part of its pixels may be wrong; copy or export it again, or, if it looks "
     "whole in a viewer, save it as PNG"
 )
-_ORIENTATION = 0x0112
-ON_THEIR_SIDE = (5, 6, 7, 8)
+_ORIENTATION, ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)
 """EXIF orientations that exchange height and width."""
 
 
@@ -119,7 +114,7 @@ def typed(pixels: np.ndarray, picture: TiffImageFile) -> np.ndarray:
 
 
 def check_stack(picture: TiffImageFile, source: Source) -> None:
-    """Refuse a stack of which only the first picture is listed, and pages that are channels.
+    """Refuse a stack of which only the first picture is listed, channels as pages, another order.
 
     ImageJ writes stacks of 4 GB and more so, and tifffile on request: the others follow the first
     without a directory. The first page alone says what the pages are.
@@ -137,6 +132,8 @@ def check_stack(picture: TiffImageFile, source: Source) -> None:
         channels = int(found[1] or found[2]) // picture.tag_v2.get(tags.SAMPLESPERPIXEL, 1)
         if 1 < channels <= _MOST_SHOWN:
             raise Unusable(f"{channels} channels as pages; save one, or RGB, or call them slices")
+    if image := _OME.search(description):
+        _check_order(picture, image[1])
     stated = _IMAGEJ_STACK.match(description)
     if stated is None or int(stated[1]) <= picture.n_frames:
         return
@@ -165,29 +162,32 @@ def full_pages(picture: TiffImageFile) -> Sequence[int]:
     return found or range(picture.n_frames)
 
 
-def is_multi_picture(picture: JpegImageFile) -> bool:
-    """Return whether a JPEG file holds other pictures after the first (CIPA DC-007, MPF)."""
-    return any(name == "APP2" and part[:4] == b"MPF\0" for name, part in picture.applist)
+def _check_order(picture: TiffImageFile, stated: str) -> None:
+    """Refuse pages in another order than slices, then points in time, as OME-XML may state it."""
+    image, *parts = [dict(_STATED.findall(part)) for part in _OME_PAGES.split(stated)]
+    axes = [axis for axis in image.get("DimensionOrder", "ZT") if axis in "ZT"]
+    inner, outer = (int(image.get(f"Size{axis}", "1")) for axis in axes)
+    order = np.full((outer, inner), -1)
+    for part in parts:
+        first, above = (int(part.get(f"First{axis}", "0")) for axis in axes)
+        planes = order.reshape(-1)[first + above * inner :]
+        count = int(part.get("PlaneCount", "1" if "IFD" in part else planes.size))
+        planes[:count] = np.arange(planes[:count].size) + int(part.get("IFD", "0"))
+    pages = (order if axes[0] == "Z" else order.T).ravel().tolist()
+    if sorted(pages) == list(range(picture.n_frames)) != pages:
+        raise Unusable("pages in another order than slices, then points in time; save it by ImageJ")
 
 
-def check_ycbcr(picture: TiffImageFile) -> None:
-    """Refuse luminance and chrominance that are not compressed, which Pillow does not decode."""
-    is_raw = picture.tag_v2.get(tags.COMPRESSION, 1) == 1
-    if is_raw and picture.tag_v2.get(tags.PHOTOMETRIC_INTERPRETATION) == _YCBCR:
+def check_colors(picture: TiffImageFile) -> None:
+    """Refuse colors that Pillow decodes wrongly or not, and channels that it drops."""
+    header = picture.tag_v2
+    is_raw = header.get(tags.COMPRESSION, 1) == 1
+    if is_raw and header.get(tags.PHOTOMETRIC_INTERPRETATION) == _YCBCR:
         raise Unusable("uncompressed YCbCr colors; save it as RGB, or as PNG")
-
-
-def check_planes(picture: TiffImageFile) -> None:
-    """Refuse 16-bit color that is stored plane by plane, which Pillow decodes wrongly."""
-    planar = picture.tag_v2.get(tags.PLANAR_CONFIGURATION, 1) == 2
-    if planar and max(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))) > 8:
+    bits = max(header.get(tags.BITSPERSAMPLE, (1,)))
+    if header.get(tags.PLANAR_CONFIGURATION, 1) == 2 and bits > 8:
         raise Unusable("16-bit colors stored plane by plane; save them interleaved, or as PNG")
-
-
-def check_samples(picture: TiffImageFile) -> None:
-    """Refuse more channels than color and opacity have; Pillow drops the others."""
-    count = picture.tag_v2.get(tags.SAMPLESPERPIXEL, 1)
-    if count > _MOST_CHANNELS:
+    if (count := header.get(tags.SAMPLESPERPIXEL, 1)) > _MOST_CHANNELS:
         raise Unusable(f"{count} channels; save gray levels, or red, green and blue")
 
 

@@ -35,15 +35,12 @@ from kerasunet.data.readers.pillow_gaps import (
     ON_THEIR_SIDE,
     bmp_levels,
     check_canvas,
-    check_planes,
-    check_samples,
+    check_colors,
     check_stack,
     check_whole,
-    check_ycbcr,
     counts_from_white,
     exif_orientation,
     full_pages,
-    is_multi_picture,
     joined_bytes,
     mend_palette,
     rare_jpeg,
@@ -95,7 +92,7 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Read float32 levels, `(height, width)` or `(height, width, 3)`, and the spacing."""
     with _silence(source):
         picture = _open(source)
-        if isinstance(picture, JpegImagePlugin.JpegImageFile) and is_multi_picture(picture):
+        if isinstance(picture, JpegImagePlugin.JpegImageFile) and _is_multi_picture(picture):
             source.remarks.append("its further pictures, such as a preview or depth, were left out")
         check_whole(picture, source, exact=False)
         pixels = without_equal_channels(_pixels(picture, source))
@@ -121,6 +118,11 @@ def read_mask(source: Source) -> MaskValues:
         if not found.values.any() and _has_regions(picture):
             raise Unusable("black, with ImageJ regions, which are not read; flatten or fill them")
         return found
+
+
+def _is_multi_picture(picture: JpegImagePlugin.JpegImageFile) -> bool:
+    """Return whether a JPEG file holds other pictures after the first (CIPA DC-007, MPF)."""
+    return any(name == "APP2" and part[:4] == b"MPF\0" for name, part in picture.applist)
 
 
 def _has_regions(picture: ImageFile) -> bool:
@@ -282,9 +284,7 @@ def _open(source: Source) -> ImageFile:
     source.check_size(*picture.size)
     if isinstance(picture, TiffImageFile):
         mend_palette(picture)
-        check_ycbcr(picture)
-        check_planes(picture)
-        check_samples(picture)
+        check_colors(picture)
     if source.kind in _ANIMATED and (count := getattr(picture, "n_frames", 1)) > 1:
         raise Unusable(f"an animation of {count:,} pictures; export what was outlined as PNG")
     if source.kind == "GIF":

@@ -67,7 +67,8 @@ class Partner:
             the orientation in the file asks; `"unknown"`, as stored, although the file does not say
             which axis is which.
         exif: The EXIF orientation that it was turned by, 1 for none.
-        times: How many of its frames lie at each place, one after the other in time.
+        times: How many of its frames lie where this one does, as in a loop.
+        time: Which of these it is, from 0.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Partner:
     order: str = "stored"
     exif: int = 1
     times: int = 1
+    time: int = 0
 
 
 @dataclass(frozen=True)
@@ -305,6 +307,8 @@ def frames_at(partner: Partner, planes: Sequence[np.ndarray | None]) -> list[int
 def matching_frame(partner: Partner, planes: Sequence[np.ndarray | None], frame: int) -> int:
     """Return the mask's frame for an image's: by position if both have one, else of equal number.
 
+    Of several frames at one position it is the one of equal order.
+
     Raises:
         Unusable: None of them lies where the image does, or the order of axes is not known.
     """
@@ -312,9 +316,9 @@ def matching_frame(partner: Partner, planes: Sequence[np.ndarray | None], frame:
         check_order(partner)
         return frame
     found = frames_at(partner, planes)
-    if len(found) != 1:
+    if len(found) != partner.times:
         raise Unusable(elsewhere(partner))
-    return found[0]
+    return found[partner.time]
 
 
 def check_order(partner: Partner) -> None:

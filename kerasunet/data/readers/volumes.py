@@ -211,6 +211,7 @@ def partner_of(volume: Volume, source: Source) -> Partner:
         plane=volume.plane(source.frame),
         order="unknown" if volume.affine is None else order,
         times=volume.times,
+        time=source.frame // volume.shape[volume.across],
     )
 
 
@@ -318,12 +319,12 @@ def _cut(volume: Volume, whole: np.ndarray, partner: Partner) -> np.ndarray:
     column, row = (int(np.flatnonzero(whole[:, step])[0]) for step in (0, 1))
     across = 3 - column - row
     times = volume.times
-    if times > 1 and partner.count != volume.shape[across] * times:
+    if times > 1 and (partner.times, partner.count) != (times, volume.shape[across] * times):
         raise Unusable(
             f"it has {times} volumes, such as time points or one per label, unlike {partner.name}; "
             "save only the volume that belongs to the image"
         )
-    time = partner.frame // max(partner.count // times, 1)
+    time = partner.time if times > 1 else 0
     stored = volume.slice(int(whole[across, 2]) + time * volume.shape[across], across)
     turn = Turn(column, row, bool(whole[column, 0] < 0), row_flipped=bool(whole[row, 1] < 0))
     return turn.apply(stored)
