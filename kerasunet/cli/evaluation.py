@@ -89,11 +89,11 @@ def run_evaluate(options: argparse.Namespace) -> int:
     cases = decode(counted.cases, (side, side), card.architecture.channels)
     require_objects(counted.cases, cases, none_allowed=True)
     evaluation = evaluate_probabilities(_predicted(options, cases), cases, threshold)
-    if options.csv:
-        evaluation.write_csv(options.csv)
     print(_metrics_table(options, counted, evaluation.summary))
     if evaluation.constant:
         print(CONSTANT)
+    if options.csv:
+        evaluation.write_csv(options.csv)
     if options.record:
         recorded = models.RecordedEvaluation(
             data=models.DataNote.of(counted),

@@ -25,7 +25,7 @@ from helpers.images import write_disc_pairs
 from helpers.study_makers import make_study
 from helpers.study_tables import write_study
 
-from kerasunet import files, models
+from kerasunet import files, models, processes
 from kerasunet.cli import check_outputs, main, predict as verb
 from kerasunet.cli.data import next_marks
 from kerasunet.data import load
@@ -33,6 +33,7 @@ from kerasunet.data.loading import require_outside
 from kerasunet.files import (
     FileWarning,
     NotWritten,
+    before_naming,
     lock,
     remove_left,
     remove_unfinished,
@@ -907,6 +908,42 @@ def test_one_file_is_not_written_twice_by_one_command(call, place, own_images):
     refused(call, *words, saying="out: named for two outputs; give each its own name")
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["check", "data", "--html"], "x.html"),
+        (["check", "data", "--groups"], "x.csv"),
+        (["show", "--data", "data", "--count", 2, "--sheet"], "x.png"),
+    ],
+)
+def test_a_file_that_the_same_command_writes_meanwhile_stays(
+    call, place, own_images, words, name, is_there
+):
+    """Of two commands at once that are given one file, the second says that it is too late."""
+    shutil.copytree(own_images, place / "data")
+    if is_there:
+        assert call(*words, name)[0] == 0
+
+    def be_first(_, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        path.write_text(THESIS)
+
+    with before_naming(be_first):
+        status, said = call(*words, name)
+    assert (status, f"{name}: was written by another process since" in said) == (2, True)
+    assert (place / name).read_text() == THESIS
+    assert not [*place.glob(".writing-*")]
+
+
+def test_two_reports_into_one_folder_wait_for_each_other(call, place, monkeypatch):
+    make_study(place, "bus_bra", sizes=(20,))
+    monkeypatch.setattr(processes, "_SECONDS_TO_END", 0.2)
+    (place / "out" / "figures").mkdir(parents=True)
+    with processes.alone_in(place / "out" / "figures"):
+        refused(call, "report", "bus_bra", "--output", "out", saying="out/figures: another process")
+
+
 @pytest.mark.parametrize("output", ["data/images", "data/images/run"])
 @pytest.mark.parametrize("verb", ["finetune", "pretrain", "study"])
 def test_nothing_is_written_among_the_images(call, place, own_images, verb, output):
@@ -949,6 +986,14 @@ def test_nothing_is_written_among_images_through_a_folder_that_is_a_link(call, p
         known.require_free({}, ["nifti/a.nii.gz"])
     saying = "out/figures: lies among the images in"
     refused(call, "report", "bus_bra", "--output", "out", saying=saying)
+    for name in ("tensorboard/train", "tensorboard"):
+        folder = place / "run" / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.symlink_to(place / "data" / "images")
+        with pytest.raises(ValueError, match=f"run/{name}: lies among the images in"):
+            RunDirectory(place / "run").claim(FinetuneSettings(), {})
+        folder.unlink()
+        shutil.rmtree(place / "run")
 
 
 @pytest.mark.parametrize("name", ["manifest.csv", "Manifest.TSV", "_classes.csv"])
