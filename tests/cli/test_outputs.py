@@ -29,6 +29,7 @@ from kerasunet import files, models, processes
 from kerasunet.cli import check_outputs, main, predict as verb
 from kerasunet.cli.data import next_marks
 from kerasunet.data import load
+from kerasunet.data.cache import cache_folder
 from kerasunet.data.loading import require_outside
 from kerasunet.files import (
     FileWarning,
@@ -880,6 +881,12 @@ def test_a_file_is_replaced_only_by_the_command_that_wrote_it(call, place, write
     assert call(*words, name)[0] == 0
     assert contents(place) == first
     wrong = b"key,group\na,b\n" if verb == "groups" else b"key,dice,reader\nmine,1,me\n"
+    for one in first:
+        written = (place / one).read_bytes()
+        (place / one).write_bytes(written + b"\n")  # Such as a row or a note of yours.
+        refused(call, *words, name, saying=f"{one}: was changed since it was written; give another")
+        (place / one).write_bytes(written)
+    shutil.rmtree(cache_folder() / "written")  # As on another machine.
     for one in first:
         written = (place / one).read_bytes()
         (place / one).write_bytes(wrong)
