@@ -28,7 +28,7 @@ from kerasunet import (
     data as data_sets,  # `data` and `models` are modules of this package.
     models as registry,
 )
-from kerasunet.cli.options import printable, require_unedited, unless_changed
+from kerasunet.cli.options import printable, require_as_written, unless_changed
 from kerasunet.files import expanded, is_marked, is_plain, read_json, require_replaceable
 from kerasunet.runs.directory import RunDirectory
 
@@ -367,7 +367,7 @@ def _check_replaced(path: Path, mark: bytes | None) -> None:
     if not path.is_file():
         raise FileExistsError(f"{path}: is a device or the like; give the name of a file")
     require_replaceable(path)
-    require_unedited(path)
+    require_as_written(path)
     real = path.resolve()
     run = RunDirectory(real.parent)
     with path.open("rb") as file:

@@ -257,7 +257,7 @@ def run_panel(options: argparse.Namespace) -> int:
             f"{drawn}: would be replaced, too, but is not such a drawing; give another --output"
         )
     require_replaceable(drawn)
-    shared.require_unedited(drawn)
+    shared.require_as_written(drawn)
     chosen = shared.object_choice(options)
     data = load(options.data, options.manual_dir, **chosen)
     print(shared.describe_data(data), flush=True)

@@ -331,7 +331,7 @@ def unless_changed(paths: Iterable[Any]) -> Iterator[None]:
         yield
 
 
-def require_unedited(path: Path) -> None:
+def require_as_written(path: Path) -> None:
     """Refuse to replace a file that was changed since a command wrote it here.
 
     Raises:
