@@ -340,7 +340,7 @@ def require_as_written(path: Path) -> None:
     known: list[str] = []
     with suppress(OSError):
         known = _noted(path).read_text().split()
-    if known and path.is_file() and sha256(path) not in known:
+    if known and path.is_file() and path.stat().st_size and sha256(path) not in known:
         told = "was changed since it was written; give another file, or move it away"
         raise FileExistsError(f"{path}: {told}")
 

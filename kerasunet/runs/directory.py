@@ -34,8 +34,7 @@ _RESULTS = (  # Patterns of what a run writes after it has claimed its directory
 )  # fmt: skip
 _PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
 _FOLDERS = ("overlays", "tensorboard", "tensorboard/train", "tensorboard/validation", "pictures")
-_NOTES = ".config.json.written"
-_ASIDE, _OTHER = ".earlier-run", "use another output folder"
+_ASIDE, _NOTES, _OTHER = ".earlier-run", ".config.json.written", "use another output folder"
 _RECORDS = {
     "config.json": "a run", "study.json": "a study", "adapt.json": "an adaptation",
     "predictions.json": "predictions",
@@ -140,10 +139,9 @@ class RunDirectory:
         return aside if aside.is_file() and not has_begun else self.config
 
     def claim(self, settings: Any, digests: Mapping[str, str], *, restart: bool = False) -> None:
-        """Claim the directory for this run, or refuse.
+        """Claim the directory for this run, or refuse; call it last, when nothing else can refuse.
 
         The content of the data matters, its location does not: digests are compared, paths are not.
-        Call it last, when nothing else can refuse the run.
 
         Args:
             settings: Settings dataclass of the run.
@@ -303,6 +301,8 @@ class RunDirectory:
     def settle(self) -> None:
         """Remove the run that a restart has set aside, or bring it back if nothing replaces it."""
         aside = RunDirectory(self.path / _ASIDE)
+        if aside.path.is_symlink():
+            raise ValueError(f"{aside.path}: is a link, so its files may be others'; {MOVE}")
         if self.recorded != self.config:
             self._remove()
             _move(aside.config, self.config)

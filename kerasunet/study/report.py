@@ -300,7 +300,7 @@ def _is_known(path: Path, page: Path, known: Mapping[str, str | None]) -> bool:
 
 
 def _has_columns(path: Path, frame: pd.DataFrame) -> bool:
-    if not path.is_file():
+    if not path.is_file() or path.parent.is_symlink():  # Then it may be another report's.
         return False
     with open(path, encoding="utf-8", errors="replace") as file:
         return file.readline() == frame.head(0).to_csv(index=False, lineterminator="\n")
@@ -316,7 +316,7 @@ def _figures(folder: Path) -> dict[Path, str]:
 
 
 def _is_own(path: Path, title: str) -> bool:
-    return path.is_file() and is_marked(path, title.encode())
+    return not path.parent.is_symlink() and path.is_file() and is_marked(path, title.encode())
 
 
 def answer(statistics: StudyStatistics) -> str:

@@ -233,6 +233,12 @@ def test_a_restart_leaves_what_is_behind_a_link_to_a_folder(place):
     with pytest.raises(ValueError, match="run/overlays: is a link, so its pictures may be others'"):
         run.claim(FinetuneSettings(), {}, restart=True)
     run.overlays.unlink()
+    (run.path / ".earlier-run").rename(place / "aside")
+    (run.path / ".earlier-run").symlink_to(place / "aside")
+    with pytest.raises(ValueError, match=r"\.earlier-run: is a link"), exclusive(run.path):
+        pytest.fail("this would move files behind the link")
+    (run.path / ".earlier-run").unlink()
+    (place / "aside").rename(run.path / ".earlier-run")
     with exclusive(run.path):
         run.claim(FinetuneSettings(), {}, restart=True)
         run.checkpoint.touch()
@@ -879,6 +885,8 @@ def test_a_file_is_replaced_only_by_the_command_that_wrote_it(call, place, write
     assert status == 0, said
     first = contents(place)
     assert call(*words, name)[0] == 0
+    (place / name).write_bytes(b"")
+    assert call(*words, name)[0] == 0
     assert contents(place) == first
     wrong = b"key,group\na,b\n" if verb == "groups" else b"key,dice,reader\nmine,1,me\n"
     for one in first:
@@ -992,6 +1000,12 @@ def test_nothing_is_written_among_images_through_a_folder_that_is_a_link(call, p
     with pytest.raises(ValueError, match="out/nifti: lies among the images in"):
         known.require_free({}, ["nifti/a.nii.gz"])
     saying = "out/figures: lies among the images in"
+    refused(call, "report", "bus_bra", "--output", "out", saying=saying)
+    shutil.copytree(place / "bus_bra", place / "other")
+    assert call("report", "other")[0] == 0
+    (place / "out" / "figures").unlink()
+    (place / "out" / "tables").symlink_to(place / "other" / "tables")
+    saying = "out/tables/strategies.csv: is not part of a report, or has been changed since"
     refused(call, "report", "bus_bra", "--output", "out", saying=saying)
     for name in ("tensorboard/train", "tensorboard"):
         folder = place / "run" / name

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from kerasunet.data import Sample, decode, load, resize_image, resize_mask
+from kerasunet.data import DataSet, Sample, decode, load, resize_image, resize_mask
 from kerasunet.data.decoding import foreground_shares, resized_spacing
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -178,6 +178,44 @@ def test_all_unusable_cases_are_listed_in_order(action):
         "  z.png: not an image",
         "  a.png: no such file",
     ]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        (lambda levels: levels.astype(np.float32) / 255, lambda mask: mask.astype(np.uint8) * 255),
+        (lambda levels: levels.astype(np.float64), lambda mask: mask.astype(np.float32)),
+        (lambda levels: levels, lambda mask: mask.astype(np.float32) / 2),
+    ],
+)
+def test_arrays_of_a_callers_own_cases_are_read_by_their_range(image, mask):
+    levels = noise(16, 12).astype(np.uint8)
+    own = ArrayCase("own", image(levels), mask(levels > 99))
+    plain = decode([ArrayCase("plain", levels, levels > 99)], (8, 8))
+    decoded = decode([own], (8, 8))
+    assert abs(decoded.images.astype(int) - plain.images).max() <= 1
+    assert np.array_equal(decoded.masks, plain.masks) and plain.masks.any()
+    wide = decode([ArrayCase("own", levels.astype(np.uint16) * 257, levels > 99)], (8, 8))
+    assert np.corrcoef(wide.images.ravel(), plain.images.ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "told"),
+    [
+        (np.full((8, 8), np.nan, np.float32), np.ones((8, 8), bool), "own: an image holds NaN"),
+        (np.ones((8, 8, 1)), np.ones((8, 8), bool), r"own: image \(8, 8, 1\) and mask \(8, 8\)"),
+        (np.ones((8, 8)), np.ones((4, 8), bool), r"own: image \(8, 8\) and mask \(4, 8\) are of"),
+        (np.ones((8, 8)), np.arange(64).reshape(8, 8), "own: masks must be bool, or have 0 and"),
+    ],
+)
+def test_arrays_of_a_callers_own_cases_that_are_no_sample_are_named(image, mask, told):
+    with pytest.raises(ValueError, match=told):
+        decode([ArrayCase("own", image, mask)], (4, 4))
+
+
+def test_keys_that_are_no_text_are_named():
+    with pytest.raises(ValueError, match="these names are no text, or have characters .*: 3$"):
+        DataSet("own", (ArrayCase(3),), "none")
 
 
 def test_errors_that_are_no_fault_of_a_file_are_not_swallowed():
