@@ -302,9 +302,13 @@ def _loaded(case: Case) -> Sample:
     image, mask, spacing = sample = case.load()
     if is_ours(case):
         return sample
+    image, mask = np.asanyarray(image), np.asanyarray(mask)
     try:
         if image.shape[2:] not in ((), (3,)) or image.shape[:2] != mask.shape:
             raise ValueError(f"image {image.shape} and mask {mask.shape} are of unlike shapes")
+        sides = (1, 1) if spacing is None else spacing
+        if np.shape(sides) != (2,) or not all(0 < side < np.inf for side in sides):
+            raise ValueError(f"spacing must be (row, column) in mm, or None, not {spacing!r}")
         several = objects_of((case,)).several
         return Sample(gray_levels(image), mask if several else _as_masks(mask), spacing)
     except ValueError as error:
@@ -379,14 +383,7 @@ def _mixed(found: Mapping[str, Sequence[str]]) -> str:
 
 
 def misread_masks(cases: Sequence[Case]) -> str:
-    """Explain why no mask has an object: the message names values of a mask that is not black.
-
-    Args:
-        cases: Cases of which no mask has an object as it is read.
-
-    Returns:
-        One line; empty if every mask file is black.
-    """
+    """Explain why no mask of cases has an object as it is read; empty if all files are black."""
     files = ((m, getattr(case, "frame", 0)) for case in cases for m in getattr(case, "masks", ()))
     for path, frame in files:
         values = np.unique(readers.read_mask_values(path, frame=frame))

@@ -200,17 +200,21 @@ def test_arrays_of_a_callers_own_cases_are_read_by_their_range(image, mask):
 
 
 @pytest.mark.parametrize(
-    ("image", "mask", "told"),
+    ("wrong", "told"),
     [
-        (np.full((8, 8), np.nan, np.float32), np.ones((8, 8), bool), "own: an image holds NaN"),
-        (np.ones((8, 8, 1)), np.ones((8, 8), bool), r"own: image \(8, 8, 1\) and mask \(8, 8\)"),
-        (np.ones((8, 8)), np.ones((4, 8), bool), r"own: image \(8, 8\) and mask \(4, 8\) are of"),
-        (np.ones((8, 8)), np.arange(64).reshape(8, 8), "own: masks must be bool, or have 0 and"),
+        ({"image": np.full((8, 8), np.nan, np.float32)}, "own: an image holds NaN"),
+        ({"image": np.ones((8, 8, 1))}, r"own: image \(8, 8, 1\) and mask \(8, 8\)"),
+        ({"image": None}, r"own: image \(\) and mask \(8, 8\)"),
+        ({"mask": np.ones((4, 8), bool)}, r"own: image \(8, 8\) and mask \(4, 8\) are of"),
+        ({"mask": np.arange(64).reshape(8, 8)}, "own: masks must be bool, or have 0 and"),
+        ({"spacing": (3.0, 0.5, 0.5)}, r"own: spacing must be \(row, column\) in mm"),
+        ({"spacing": (0.5, np.nan)}, r"own: spacing must be \(row, column\) in mm"),
+        ({"spacing": 0.5}, r"own: spacing must be \(row, column\) in mm"),
     ],
 )
-def test_arrays_of_a_callers_own_cases_that_are_no_sample_are_named(image, mask, told):
+def test_what_a_callers_own_cases_return_that_is_no_sample_is_named(wrong, told):
     with pytest.raises(ValueError, match=told):
-        decode([ArrayCase("own", image, mask)], (4, 4))
+        decode([ArrayCase("own", **wrong)], (4, 4))
 
 
 def test_keys_that_are_no_text_are_named():
