@@ -1,8 +1,4 @@
-"""Files: written atomically or not at all, JSON, digests; all problems at once.
-
-Whoever reads many files collects the problems of all of them and raises one error that lists them,
-instead of one at each attempt.
-"""
+"""Files: written atomically or not at all, JSON, digests; one error that lists all problems."""
 
 from __future__ import annotations
 
@@ -62,10 +58,8 @@ def writing(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except NotWritten:
-        raise
     except OSError as error:
-        if error.errno not in _REMEDIES:
+        if error.errno not in _REMEDIES:  # So `NotWritten`, which has none.
             raise
         raise NotWritten(
             f"{path}: cannot be written: {os.strerror(error.errno)}; {_REMEDIES[error.errno]}, "
@@ -179,6 +173,17 @@ def _remove_dead(folder: Path) -> None:
 _remove_left_once = cache(remove_left)  # It takes time where there are many files.
 
 
+@contextmanager
+def before_naming(told: Callable[[Path, Path], Any]) -> Iterator[None]:
+    """Call a function with the content and the path of each file just before it gets its name."""
+    earlier = _naming.get()
+    token = _naming.set(lambda content, path: (earlier(content, path), told(content, path)))
+    try:
+        yield
+    finally:
+        _naming.reset(token)
+
+
 def notes_of(record: Path) -> Path:
     """Return the file of digests and names of what the unfinished command of a record wrote."""
     if not (path := record.with_name(f".{record.name}.written")).is_symlink():
@@ -200,11 +205,8 @@ def noting(record: Path, besides: str = "") -> Iterator[None]:
         if path.name != besides and any(Path(one).is_relative_to(folder) for one, folder in ways):
             note([(content, path.name)], record)
 
-    token = _naming.set(told)
-    try:
+    with before_naming(told):
         yield
-    finally:
-        _naming.reset(token)
 
 
 def note(contents: Iterable[tuple[Path, str]], record: Path) -> None:
@@ -349,10 +351,7 @@ def suffix_of(path: Path) -> str:
 
 
 def call_all(calls: Iterable[Callable[[], T]]) -> list[T]:
-    """Make every call, and only then raise what went wrong.
-
-    Args:
-        calls: Functions without arguments.
+    """Call every function, without arguments, and only then raise what went wrong.
 
     Returns:
         What the calls returned, in order.

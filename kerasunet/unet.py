@@ -138,7 +138,7 @@ def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bo
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"give a model that UNet or models.load returned, not {model!r}")
-    arguments = _compile_arguments(model)
+    arguments, measured = _compile_arguments(model), model.metrics
     with kept_flags(model), _kept_state(model):
         if isinstance(strategy, Mapping):
             apply_flags(model, strategy)
@@ -151,6 +151,8 @@ def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bo
         model.optimizer.build(model.trainable_variables)
         scale_updates(model.optimizer, model)
         _leave_out_own(model)
+    for metric in measured:  # Keras would go on counting with the first batch.
+        metric.reset_state()
     warn_when_saved(model)
     return describe(model)
 

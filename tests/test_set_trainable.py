@@ -90,6 +90,7 @@ def test_loss_metrics_and_schedule_stay_the_callers_objects():
     model.compile(optimizer, loss=dice, metrics=[counter], steps_per_execution=1)
     train_three_steps(model)
     set_trainable(model, "shallow:1")
+    assert float(counter.result()) == 0  # What it has seen of the model before is not counted.
     assert model.loss is dice
     assert model.optimizer is not optimizer and int(model.optimizer.iterations) == 0
     assert model.optimizer._learning_rate is schedule and model.optimizer.momentum == 0.5

@@ -29,8 +29,10 @@ from kerasunet.data.identification import known_images
 from kerasunet.drawing import draw_comparison, png
 from kerasunet.files import (
     read_json,
+    remove_left,
     require_replaceable,
     sha256,
+    temporary_folder,
     write_atomically,
     write_json,
     writing,
@@ -45,7 +47,7 @@ TOLD = ("answer.md", "report.html", "cases.csv", "failures.png", ANSWER)
 """What is told of a model, the answer last; nothing of it may stay beside another model."""
 _CARD = ("model.json", "model.md")
 _RESULTS = (MODEL, *_CARD, "check.html", "pairs.png", *TOLD)
-_WRITTEN = "files"
+_WRITTEN, _UNPUBLISHED = "files", ".publishing-"
 _KNOWN = {
     "data": TEXT,
     "objects?": TEXT,
@@ -129,13 +131,10 @@ class AdaptDirectory:
             FileExistsError: A result that would be replaced has been changed since it was written.
             NotWritten: The system refused.
         """
-        aside = self.path / WORK / "new"
-        shutil.rmtree(aside, ignore_errors=True)
-        with writing(aside):
-            aside.mkdir(parents=True)
-        yield aside
-        self._publish(aside, withdrawn)
-        shutil.rmtree(aside, ignore_errors=True)
+        remove_left(self.path, _UNPUBLISHED)
+        with temporary_folder(self.path, _UNPUBLISHED) as aside:
+            yield aside
+            self._publish(aside, withdrawn)
 
     def _publish(self, aside: Path, withdrawn: Sequence[str]) -> None:
         names = sorted((path.name for path in aside.iterdir()), key=_RESULTS.index)

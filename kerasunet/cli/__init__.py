@@ -28,7 +28,7 @@ from kerasunet import (
     data as data_sets,  # `data` and `models` are modules of this package.
     models as registry,
 )
-from kerasunet.cli.options import printable
+from kerasunet.cli.options import printable, require_as_written, unless_changed
 from kerasunet.files import expanded, is_marked, is_plain, read_json, require_replaceable
 from kerasunet.runs.directory import RunDirectory
 
@@ -151,7 +151,8 @@ def _run(verb: str, words: Sequence[str]) -> int:
         _require_values(words)
         options = _parser(verb, module).parse_args(words)
         check_outputs(verb, options, getattr(module, f"{verb}_marks", dict))
-        status = getattr(module, f"run_{verb}")(options) or 0
+        with unless_changed(getattr(options, name, None) for name in _OUTPUTS):
+            status = getattr(module, f"run_{verb}")(options) or 0
         sys.stdout.flush()  # While an error of the system can still be told.
         return status
     except KeyboardInterrupt as stop:  # Who has kept something says so.
@@ -366,6 +367,7 @@ def _check_replaced(path: Path, mark: bytes | None) -> None:
     if not path.is_file():
         raise FileExistsError(f"{path}: is a device or the like; give the name of a file")
     require_replaceable(path)
+    require_as_written(path)
     real = path.resolve()
     run = RunDirectory(real.parent)
     with path.open("rb") as file:

@@ -89,11 +89,11 @@ def run_evaluate(options: argparse.Namespace) -> int:
     cases = decode(counted.cases, (side, side), card.architecture.channels)
     require_objects(counted.cases, cases, none_allowed=True)
     evaluation = evaluate_probabilities(_predicted(options, cases), cases, threshold)
-    if options.csv:
-        evaluation.write_csv(options.csv)
     print(_metrics_table(options, counted, evaluation.summary))
     if evaluation.constant:
         print(CONSTANT)
+    if options.csv:
+        evaluation.write_csv(options.csv)
     if options.record:
         recorded = models.RecordedEvaluation(
             data=models.DataNote.of(counted),
@@ -257,6 +257,7 @@ def run_panel(options: argparse.Namespace) -> int:
             f"{drawn}: would be replaced, too, but is not such a drawing; give another --output"
         )
     require_replaceable(drawn)
+    shared.require_as_written(drawn)
     chosen = shared.object_choice(options)
     data = load(options.data, options.manual_dir, **chosen)
     print(shared.describe_data(data), flush=True)

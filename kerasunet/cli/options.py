@@ -1,16 +1,26 @@
-"""Options of the command line, made from the fields of the settings; checks without TensorFlow."""
+"""Options, made from the fields of settings; checks of what is given, without TensorFlow."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasunet import models
 from kerasunet.data.augmentation_settings import PRESETS
-from kerasunet.files import is_plain, kinds_in_words
+from kerasunet.files import (
+    NotWritten,
+    before_naming,
+    is_plain,
+    kinds_in_words,
+    sha256,
+    write_text,
+)
 from kerasunet.metrics import bounds_in_words
 from kerasunet.schema import Option, declared
 from kerasunet.training.settings import Architecture, FinetuneSettings, Optimization
@@ -294,6 +304,69 @@ def _patients_in_names(data: DataSet) -> list[str]:
         f"patients    not named, but file names suggest {len(proposal.groups):,}; "
         f"--group-pattern '{proposal.pattern}' keeps each in one part of the split"
     ]
+
+
+@contextmanager
+def unless_changed(paths: Iterable[Any]) -> Iterator[None]:
+    """Refuse to replace files that others write meanwhile, as the same command at the same time.
+
+    Args:
+        paths: Of files, and of what else was given, which is passed over.
+    """
+    given = [path for path in paths if isinstance(path, Path)]
+    given += [Path(f"{os.path.splitext(path)[0]}.svg") for path in given]  # Of a panel.
+    found = {path: _state(path) for path in given}
+
+    def check(content: Path, path: Path) -> None:
+        if path not in found:
+            return
+        if found[path] != _state(path):
+            told = "was written by another process since this command began, and is left as it is"
+            raise NotWritten(f"{path}: {told}; give another name")
+        found[path] = _state(content)
+        with suppress(OSError):  # Without a cache, files are known by their marks alone.
+            _note(path, sha256(content))
+
+    with before_naming(check):
+        yield
+
+
+def require_as_written(path: Path) -> None:
+    """Refuse to replace a file that was changed since a command wrote it here.
+
+    Raises:
+        FileExistsError: It was.
+    """
+    known: list[str] = []
+    with suppress(OSError):
+        known = _noted(path).read_text().split()
+    if known and path.is_file() and path.stat().st_size and sha256(path) not in known:
+        told = "was changed since it was written; give another file, or move it away"
+        raise FileExistsError(f"{path}: {told}")
+
+
+def _note(path: Path, digest: str) -> None:
+    """Note what a file holds that is about to get its name; until then, what it held counts."""
+    note, known = _noted(path), [sha256(path)] if path.is_file() else []
+    write_text(note, "\n".join([*known, digest]))
+
+
+def _noted(path: Path) -> Path:
+    """Return where the digests of a file are noted; no name of a file is."""
+    from kerasunet.data.cache import cache_folder
+
+    if (folder := cache_folder()) is None:
+        raise FileNotFoundError(path)
+    name = hashlib.sha256(os.path.realpath(path).encode()).hexdigest()
+    return folder / "written" / name[:32]
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """Return what changes with the content of a file; `None` without a file."""
+    with suppress(OSError):
+        known = path.stat()
+        return known.st_ino, known.st_size, known.st_mtime_ns
+    return None
 
 
 def estimate(mean: float, low: float, high: float, *, form: str) -> str:

@@ -130,15 +130,15 @@ def _facts(case: Case) -> Iterator[Any]:
     """Yield the parts of a case, files with size and times; nothing if its kind is unknown."""
     if hasattr(case, "origin"):
         yield from map(_fact, case.origin())
-    elif _is_ours(case):
+    elif is_ours(case):
         yield from _fields(case)
 
 
-def _is_ours(case: Case) -> bool:
+def is_ours(case: Case) -> bool:
     """Return whether a case, its annotation and its parts are of this package's own kinds."""
     kinds = (type(case), type(getattr(case, "annotation", case)))
     own = all(kind.__module__.startswith("kerasunet.") for kind in kinds)
-    return own and all(map(_is_ours, getattr(case, "parts", ())))
+    return own and all(map(is_ours, getattr(case, "parts", ())))
 
 
 def _fields(values: Any) -> Iterator[Any]:

@@ -320,11 +320,11 @@ class DataSet:
         keys = [case.key for case in self.cases]
         named = [*self.cases, *self.unannotated]
         words = [self.name, *(word for c in named for word in (c.key, c.group, c.label))]
-        unprintable = sorted({repr(word) for word in words if not is_plain(word)})
+        unprintable = sorted({repr(w) for w in words if not (isinstance(w, str) and is_plain(w))})
         if unprintable:
             raise ValueError(
-                f"{self.name!r}: these names have characters that tables and terminals cannot "
-                f"show; rename them: {', '.join(unprintable[:_MOST_NAMED])}"
+                f"{self.name!r}: these names are no text, or have characters that tables and "
+                f"terminals cannot show; rename them: {', '.join(unprintable[:_MOST_NAMED])}"
             )
         repeated = _repeated(keys)
         if repeated:

@@ -13,6 +13,7 @@ import numpy as np
 
 from kerasunet.data import readers
 from kerasunet.data.cache import PutRow, cached_rows
+from kerasunet.data.cache_packs import is_ours
 from kerasunet.data.cases import Case, Sample
 from kerasunet.files import raise_all
 from kerasunet.objects import OF_OBJECT, ONE_OBJECT, Objects, objects_of
@@ -64,9 +65,7 @@ class DecodedCases:
                 f"height, width), not {self.images.shape} and {self.masks.shape}"
             )
         if np.ma.is_masked(self.images) or np.ma.is_masked(self.masks):
-            raise ValueError(
-                "the arrays have masked pixels, under which something may be; fill them"
-            )
+            raise ValueError("arrays have masked pixels, under which something may be; fill them")
         counts = [len(self.keys), len(self.groups), len(self.spacings)]
         if {*counts} != {len(self.images)}:
             raise ValueError(
@@ -295,7 +294,25 @@ def load_each(
     cases: Sequence[Case], indices: Sequence[int], use: Callable[[int, Sample], None]
 ) -> None:
     """Load cases in threads and hand them on; raise what cannot be loaded at the end."""
-    use_each(cases, indices, lambda case: case.load(), use=use)
+    use_each(cases, indices, _loaded, use=use)
+
+
+def _loaded(case: Case) -> Sample:
+    """Load a case; arrays of a caller's own class are read as `DecodedCases` reads them."""
+    image, mask, spacing = sample = case.load()
+    if is_ours(case):
+        return sample
+    image, mask = np.asanyarray(image), np.asanyarray(mask)
+    try:
+        if image.shape[2:] not in ((), (3,)) or image.shape[:2] != mask.shape:
+            raise ValueError(f"image {image.shape} and mask {mask.shape} are of unlike shapes")
+        sides = (1, 1) if spacing is None else spacing
+        if np.shape(sides) != (2,) or not all(0 < side < np.inf for side in sides):
+            raise ValueError(f"spacing must be (row, column) in mm, or None, not {spacing!r}")
+        several = objects_of((case,)).several
+        return Sample(gray_levels(image), mask if several else _as_masks(mask), spacing)
+    except ValueError as error:
+        raise ValueError(f"{case.key}: {error}") from error
 
 
 def use_each(
@@ -324,10 +341,7 @@ def use_each(
 
 
 def content_digest(parts: Iterable[DecodedCases]) -> str:
-    """Return the SHA-256 of the pixels of images and masks, and of their spacing.
-
-    A list of cases holds only names; this digest also changes when a mask is redrawn.
-    """
+    """Return the SHA-256 of pixels and spacing, which changes when a mask is redrawn."""
     digest = hashlib.sha256()
     for part in parts:
         for array in (part.images, part.masks):
@@ -369,17 +383,8 @@ def _mixed(found: Mapping[str, Sequence[str]]) -> str:
 
 
 def misread_masks(cases: Sequence[Case]) -> str:
-    """Explain why no mask has an object: the message names values of a mask that is not black.
-
-    Args:
-        cases: Cases of which no mask has an object as it is read.
-
-    Returns:
-        One line; empty if every mask file is black.
-    """
-    files = (
-        (path, getattr(case, "frame", 0)) for case in cases for path in getattr(case, "masks", ())
-    )
+    """Explain why no mask of cases has an object as it is read; empty if all files are black."""
+    files = ((m, getattr(case, "frame", 0)) for case in cases for m in getattr(case, "masks", ()))
     for path, frame in files:
         values = np.unique(readers.read_mask_values(path, frame=frame))
         if values.any():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasunet import files, models, schema
+from kerasunet import data, files, models, schema
 from kerasunet.metrics import SCORES, with_unknown_bounds
 from kerasunet.processes import alone_in
 from kerasunet.schema import COUNT, FLAG, MOVE, NUMBER, OBJECT, TEXT, declared, or_null, read_values
@@ -33,8 +33,8 @@ _RESULTS = (  # Patterns of what a run writes after it has claimed its directory
     "rates.csv", "warnings.json", *_LAST, "tensorboard/**/events.out.tfevents.*",
 )  # fmt: skip
 _PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
-_NOTES = ".config.json.written"
-_ASIDE, _OTHER = ".earlier-run", "use another output folder"
+_FOLDERS = ("overlays", "tensorboard", "tensorboard/train", "tensorboard/validation", "pictures")
+_ASIDE, _NOTES, _OTHER = ".earlier-run", ".config.json.written", "use another output folder"
 _RECORDS = {
     "config.json": "a run", "study.json": "a study", "adapt.json": "an adaptation",
     "predictions.json": "predictions",
@@ -68,12 +68,8 @@ def exclusive(directory: Path) -> Iterator[None]:
 def require_not_of(directory: Path, *records: str) -> None:
     """Refuse a directory of another verb, finished or not, whose files may have the same names.
 
-    Args:
-        directory: One without a record of the verb that asks.
-        records: Those that identify directories of other verbs.
-
     Raises:
-        ValueError: It has one of them.
+        ValueError: It has one of these records, by which directories of other verbs are known.
     """
     run = RunDirectory(directory)
     for name in records:
@@ -100,7 +96,6 @@ class RunDirectory:
     """
 
     path: Path
-
     config = _File("config.json")
     """Settings, digests and versions: what distinguishes the run from others."""
     choice = _File("choice.json")
@@ -144,10 +139,9 @@ class RunDirectory:
         return aside if aside.is_file() and not has_begun else self.config
 
     def claim(self, settings: Any, digests: Mapping[str, str], *, restart: bool = False) -> None:
-        """Claim the directory for this run, or refuse.
+        """Claim the directory for this run, or refuse; call it last, when nothing else can refuse.
 
         The content of the data matters, its location does not: digests are compared, paths are not.
-        Call it last, when nothing else can refuse the run.
 
         Args:
             settings: Settings dataclass of the run.
@@ -158,13 +152,13 @@ class RunDirectory:
             ValueError: The directory holds a run with other settings, data or major versions, each
                 named; or what a run would overwrite, and no record; or see `require_removable`.
         """
-        import keras
+        from keras.backend import backend
 
-        versions = {"backend": keras.backend.backend(), **models.versions()}
-        asked = {"settings": _named(settings), "digests": dict(digests), "versions": versions}
+        versions = {"backend": backend(), **models.versions()}
+        asked = {"settings": _named(settings), "digests": {**digests}, "versions": versions}
         self.settle()
-        if self.overlays.is_symlink() and (restart or not self.summary.is_file()):
-            raise ValueError(f"{self.overlays}: is a link, so its pictures may be others'; {MOVE}")
+        if restart or not self.summary.is_file():
+            self._require_own_folders()
         if restart:
             self.require_removable(settings)
             self._set_aside()
@@ -233,10 +227,7 @@ class RunDirectory:
         return summary
 
     def require_removable(self, settings: Any) -> None:
-        """Refuse to restart where that would remove what is not an earlier run.
-
-        Args:
-            settings: Settings dataclass of the new run.
+        """Refuse to restart with new settings where that would remove what is not an earlier run.
 
         Raises:
             NotWritten: A file of the earlier run is write-protected.
@@ -274,11 +265,21 @@ class RunDirectory:
 
     def _files(self, names: Iterable[str] = (*_RESULTS, *_PROGRESS, _NOTES)) -> list[Path]:
         """Return what a run wrote, not behind links: `summary.json` first, no `config.json`."""
-        folders = (self.overlays, self.tensorboard, self.pictures)
-        linked = {folder for folder in folders if folder.is_symlink()}
         found = (path for name in names for path in self.path.glob(name))
-        found = (path for path in found if linked.isdisjoint(path.parents))
+        found = (path for path in found if not {*self._links} & {*path.parents})
         return [path for path in found if path.is_symlink() or not path.is_dir()]
+
+    @property
+    def _links(self) -> list[Path]:
+        """The folders of a run that are links."""
+        return [path for name in _FOLDERS if (path := self.path / name).is_symlink()]
+
+    def _require_own_folders(self) -> None:
+        """Refuse links to where others' pictures may be; many runs may log into one folder."""
+        for folder in self._links:
+            if folder in (self.overlays, self.pictures):
+                raise ValueError(f"{folder}: is a link, so its pictures may be others'; {MOVE}")
+            data.require_outside(folder)
 
     def _require_own(self) -> None:
         """Refuse an unfinished run that would replace or remove what it did not write."""
@@ -300,6 +301,8 @@ class RunDirectory:
     def settle(self) -> None:
         """Remove the run that a restart has set aside, or bring it back if nothing replaces it."""
         aside = RunDirectory(self.path / _ASIDE)
+        if aside.path.is_symlink():
+            raise ValueError(f"{aside.path}: is a link, so its files may be others'; {MOVE}")
         if self.recorded != self.config:
             self._remove()
             _move(aside.config, self.config)
@@ -330,7 +333,7 @@ class RunDirectory:
 
 def _move(path: Path, target: Path) -> None:
     """Rename a file, which needs no room for its contents."""
-    if path.is_symlink() or path.exists():
+    if os.path.lexists(path):
         with files.writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, target)
@@ -351,9 +354,7 @@ _IMPLIED = {
 
 
 def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Compare what a directory holds with what is requested, except for the locations of files.
-
-    Digests and versions that an older record lacks are not compared.
+    """Compare what a directory holds with what is requested, but no locations of files.
 
     Raises:
         ValueError: They differ; the message names both sides of each difference.
@@ -368,7 +369,7 @@ def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, 
 
 def _differences(known: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     old, new = schema.flat(known), schema.flat(asked)
-    return [
+    return [  # Digests and versions that an older record lacks are not compared.
         f"{name.removeprefix('settings.')} was {_readable(name, was)}, now {_readable(name, now)}"
         for name, was, now in ((n, old.get(n), new.get(n)) for n in sorted(old.keys() | new.keys()))
         if not _agree(name, was, now)

@@ -31,7 +31,9 @@ from kerasunet.files import (
     sha256,
     write_json,
     write_text,
+    writing,
 )
+from kerasunet.processes import alone_in
 from kerasunet.schema import TEXT, each, or_null, read_values
 from kerasunet.study import report_tables as tables
 from kerasunet.study.figures.block_gains import BLOCK_GAINS, draw_block_gains
@@ -226,12 +228,14 @@ def write_report(
     path, frames = output / _PAGE, tables.frames(statistics)
     paths = {name: output / "tables" / f"{name}.csv" for name in frames}
     files = [path, *_figures(output), *paths.values()]
-    _require_own(path, {paths[name]: frame for name, frame in frames.items()})
+    _require_own(path, own := {paths[name]: frame for name, frame in frames.items()})
     drawings, omissions = draw_all(statistics)
     page = as_html(statistics, drawings=drawings, omissions=omissions, pictures=shown)
     # First, so that what an interruption leaves is recognized.
     names = {one.relative_to(output).as_posix(): one for one in files}
-    with folder_for(output), noting(output / _RECORD):
+    place = output / "figures"  # A study that is under way has locked the folder itself.
+    with writing(place), folder_for(place), alone_in(place), noting(output / _RECORD):
+        _require_own(path, own)  # Another report may have come first.
         note([(one, one.name) for one in files if one.is_file()], output / _RECORD)
         write_json(output / _RECORD, {"files": dict.fromkeys(names)})
         write_text(path, page)
@@ -296,7 +300,7 @@ def _is_known(path: Path, page: Path, known: Mapping[str, str | None]) -> bool:
 
 
 def _has_columns(path: Path, frame: pd.DataFrame) -> bool:
-    if not path.is_file():
+    if not path.is_file() or path.parent.is_symlink():  # Then it may be another report's.
         return False
     with open(path, encoding="utf-8", errors="replace") as file:
         return file.readline() == frame.head(0).to_csv(index=False, lineterminator="\n")
@@ -312,7 +316,7 @@ def _figures(folder: Path) -> dict[Path, str]:
 
 
 def _is_own(path: Path, title: str) -> bool:
-    return path.is_file() and is_marked(path, title.encode())
+    return not path.parent.is_symlink() and path.is_file() and is_marked(path, title.encode())
 
 
 def answer(statistics: StudyStatistics) -> str:
@@ -345,9 +349,8 @@ def _closing(statistics: StudyStatistics, scenario: Scenario) -> Iterator[str]:
     )
     if len(summary) < 2:
         return
-    here = statistics.results.at(scenario)
     second = str(summary.index[1])
-    found = compare_all(here, [(str(best.name), second)])
+    found = compare_all(statistics.results.at(scenario), [(str(best.name), second)])
     if not found:
         return
     lead = found[0]

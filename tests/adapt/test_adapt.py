@@ -324,6 +324,16 @@ def test_a_kill_leaves_no_answer_beside_another_model(
     assert {path.name for path in (out / "work").iterdir()} == {"fits", "plan.json"}
 
 
+def test_files_of_yours_beside_what_is_not_published_yet_stay(tmp_path):
+    for name in ("new", ".publishing-mine"):
+        (tmp_path / "work" / name).mkdir(parents=True)
+        (tmp_path / "work" / name / "thesis.txt").write_text("years of work")
+    before = {*tmp_path.rglob("*")}
+    with directory.AdaptDirectory(tmp_path).publishing() as aside:
+        (aside / "pairs.png").write_bytes(b"a picture")
+    assert {*tmp_path.rglob("*")} - before == {tmp_path / "adapt.json", tmp_path / "pairs.png"}
+
+
 @pytest.mark.slow
 def test_results_of_an_adaptation_that_were_changed_are_not_replaced(
     short, adapted, pairs, tiny_model_file, tmp_path

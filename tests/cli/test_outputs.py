@@ -25,14 +25,16 @@ from helpers.images import write_disc_pairs
 from helpers.study_makers import make_study
 from helpers.study_tables import write_study
 
-from kerasunet import files, models
+from kerasunet import files, models, processes
 from kerasunet.cli import check_outputs, main, predict as verb
 from kerasunet.cli.data import next_marks
 from kerasunet.data import load
+from kerasunet.data.cache import cache_folder
 from kerasunet.data.loading import require_outside
 from kerasunet.files import (
     FileWarning,
     NotWritten,
+    before_naming,
     lock,
     remove_left,
     remove_unfinished,
@@ -231,6 +233,12 @@ def test_a_restart_leaves_what_is_behind_a_link_to_a_folder(place):
     with pytest.raises(ValueError, match="run/overlays: is a link, so its pictures may be others'"):
         run.claim(FinetuneSettings(), {}, restart=True)
     run.overlays.unlink()
+    (run.path / ".earlier-run").rename(place / "aside")
+    (run.path / ".earlier-run").symlink_to(place / "aside")
+    with pytest.raises(ValueError, match=r"\.earlier-run: is a link"), exclusive(run.path):
+        pytest.fail("this would move files behind the link")
+    (run.path / ".earlier-run").unlink()
+    (place / "aside").rename(run.path / ".earlier-run")
     with exclusive(run.path):
         run.claim(FinetuneSettings(), {}, restart=True)
         run.checkpoint.touch()
@@ -878,8 +886,16 @@ def test_a_file_is_replaced_only_by_the_command_that_wrote_it(call, place, write
     assert status == 0, said
     first = contents(place)
     assert call(*words, name)[0] == 0
+    (place / name).write_bytes(b"")
+    assert call(*words, name)[0] == 0
     assert contents(place) == first
     wrong = b"key,group\na,b\n" if verb == "groups" else b"key,dice,reader\nmine,1,me\n"
+    for one in first:
+        written = (place / one).read_bytes()
+        (place / one).write_bytes(written + b"\n")  # Such as a row or a note of yours.
+        refused(call, *words, name, saying=f"{one}: was changed since it was written; give another")
+        (place / one).write_bytes(written)
+    shutil.rmtree(cache_folder() / "written")  # As on another machine.
     for one in first:
         written = (place / one).read_bytes()
         (place / one).write_bytes(wrong)
@@ -906,6 +922,42 @@ def test_a_protected_file_is_not_replaced(call, place, writers):
 def test_one_file_is_not_written_twice_by_one_command(call, place, own_images):
     words = ["check", own_images, "--html", "out", "--groups", "../" + place.name + "/out"]
     refused(call, *words, saying="out: named for two outputs; give each its own name")
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["check", "data", "--html"], "x.html"),
+        (["check", "data", "--groups"], "x.csv"),
+        (["show", "--data", "data", "--count", 2, "--sheet"], "x.png"),
+    ],
+)
+def test_a_file_that_the_same_command_writes_meanwhile_stays(
+    call, place, own_images, words, name, is_there
+):
+    """Of two commands at once that are given one file, the second says that it is too late."""
+    shutil.copytree(own_images, place / "data")
+    if is_there:
+        assert call(*words, name)[0] == 0
+
+    def be_first(_, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        path.write_text(THESIS)
+
+    with before_naming(be_first):
+        status, said = call(*words, name)
+    assert (status, f"{name}: was written by another process since" in said) == (2, True)
+    assert (place / name).read_text() == THESIS
+    assert not [*place.glob(".writing-*")]
+
+
+def test_two_reports_into_one_folder_wait_for_each_other(call, place, monkeypatch):
+    make_study(place, "bus_bra", sizes=(20,))
+    monkeypatch.setattr(processes, "_SECONDS_TO_END", 0.2)
+    (place / "out" / "figures").mkdir(parents=True)
+    with processes.alone_in(place / "out" / "figures"):
+        refused(call, "report", "bus_bra", "--output", "out", saying="out/figures: another process")
 
 
 @pytest.mark.parametrize("output", ["data/images", "data/images/run"])
@@ -950,6 +1002,20 @@ def test_nothing_is_written_among_images_through_a_folder_that_is_a_link(call, p
         known.require_free({}, ["nifti/a.nii.gz"])
     saying = "out/figures: lies among the images in"
     refused(call, "report", "bus_bra", "--output", "out", saying=saying)
+    shutil.copytree(place / "bus_bra", place / "other")
+    assert call("report", "other")[0] == 0
+    (place / "out" / "figures").unlink()
+    (place / "out" / "tables").symlink_to(place / "other" / "tables")
+    saying = "out/tables/strategies.csv: is not part of a report, or has been changed since"
+    refused(call, "report", "bus_bra", "--output", "out", saying=saying)
+    for name in ("tensorboard/train", "tensorboard"):
+        folder = place / "run" / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.symlink_to(place / "data" / "images")
+        with pytest.raises(ValueError, match=f"run/{name}: lies among the images in"):
+            RunDirectory(place / "run").claim(FinetuneSettings(), {})
+        folder.unlink()
+        shutil.rmtree(place / "run")
 
 
 @pytest.mark.parametrize("name", ["manifest.csv", "Manifest.TSV", "_classes.csv"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from kerasunet.data import Sample, decode, load, resize_image, resize_mask
+from kerasunet.data import DataSet, Sample, decode, load, resize_image, resize_mask
 from kerasunet.data.decoding import foreground_shares, resized_spacing
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -178,6 +178,48 @@ def test_all_unusable_cases_are_listed_in_order(action):
         "  z.png: not an image",
         "  a.png: no such file",
     ]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        (lambda levels: levels.astype(np.float32) / 255, lambda mask: mask.astype(np.uint8) * 255),
+        (lambda levels: levels.astype(np.float64), lambda mask: mask.astype(np.float32)),
+        (lambda levels: levels, lambda mask: mask.astype(np.float32) / 2),
+    ],
+)
+def test_arrays_of_a_callers_own_cases_are_read_by_their_range(image, mask):
+    levels = noise(16, 12).astype(np.uint8)
+    own = ArrayCase("own", image(levels), mask(levels > 99))
+    plain = decode([ArrayCase("plain", levels, levels > 99)], (8, 8))
+    decoded = decode([own], (8, 8))
+    assert abs(decoded.images.astype(int) - plain.images).max() <= 1
+    assert np.array_equal(decoded.masks, plain.masks) and plain.masks.any()
+    wide = decode([ArrayCase("own", levels.astype(np.uint16) * 257, levels > 99)], (8, 8))
+    assert np.corrcoef(wide.images.ravel(), plain.images.ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"image": np.full((8, 8), np.nan, np.float32)}, "own: an image holds NaN"),
+        ({"image": np.ones((8, 8, 1))}, r"own: image \(8, 8, 1\) and mask \(8, 8\)"),
+        ({"image": None}, r"own: image \(\) and mask \(8, 8\)"),
+        ({"mask": np.ones((4, 8), bool)}, r"own: image \(8, 8\) and mask \(4, 8\) are of"),
+        ({"mask": np.arange(64).reshape(8, 8)}, "own: masks must be bool, or have 0 and"),
+        ({"spacing": (3.0, 0.5, 0.5)}, r"own: spacing must be \(row, column\) in mm"),
+        ({"spacing": (0.5, np.nan)}, r"own: spacing must be \(row, column\) in mm"),
+        ({"spacing": 0.5}, r"own: spacing must be \(row, column\) in mm"),
+    ],
+)
+def test_what_a_callers_own_cases_return_that_is_no_sample_is_named(wrong, told):
+    with pytest.raises(ValueError, match=told):
+        decode([ArrayCase("own", **wrong)], (4, 4))
+
+
+def test_keys_that_are_no_text_are_named():
+    with pytest.raises(ValueError, match="these names are no text, or have characters .*: 3$"):
+        DataSet("own", (ArrayCase(3),), "none")
 
 
 def test_errors_that_are_no_fault_of_a_file_are_not_swallowed():
