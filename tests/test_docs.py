@@ -540,8 +540,8 @@ READ = {
         "data/test_layouts.py",
         "test_a_spreadsheet_instead_of_a_manifest_is_refused",
     ),
-    "`dataset.json` of nnU-Net or the Decathlon that pairs files of other names, or lists missing "
-    "images": (
+    "`dataset.json` of nnU-Net or the Decathlon that pairs files of other names or folders, or "
+    "lists missing images": (
         "data/test_layouts.py",
         "test_a_list_of_nnunet_that_names_missing_images_is_refused",
     ),
@@ -787,6 +787,10 @@ READ = {
     "manifest with files in further columns, such as `mask2`": (
         LAYOUTS,
         "test_manifest_with_masks_in_further_columns_is_refused",
+    ),
+    "other columns of a manifest, such as `animal` or `quality`": (
+        LAYOUTS,
+        "test_check_names_every_column_of_a_manifest_that_is_not_read",
     ),
     "manifest with empty rows, or columns without a name": (
         LAYOUTS,

@@ -737,6 +737,14 @@ def test_manifest_with_masks_in_further_columns_is_refused(scans):
     assert f"{path}: its column preview, which names files" in [p.message for p in problems]
 
 
+@pytest.mark.parametrize("column", ["animal", "quality", "include"])
+def test_check_names_every_column_of_a_manifest_that_is_not_read(scans, column):
+    header = f"image,mask,label,{column},empty"
+    path = write_rows(scans / "manifest.csv", header, "scans/visit0/s0.png,drawn/0.png,,no,")
+    (problem,) = check(scans).by_kind()["documents"]
+    assert problem.message == f"{path}: its column {column}"
+
+
 @pytest.mark.parametrize(
     ("groups", "fault"),
     [
@@ -1231,6 +1239,16 @@ def test_decathlon_that_pairs_files_of_other_names_is_refused(tmp_path):
     assert "dataset.json: pairs ./labelsTr/b.png and ./imagesTr/a.png, unlike" in complaint(
         lambda: load(tmp_path)
     )
+
+
+def test_decathlon_whose_masks_are_in_another_folder_is_refused(tmp_path):
+    write_pair(tmp_path / "imagesTr/a.png", tmp_path / "labelsTr/a.png", 1)
+    entry = {"image": "./imagesTr/a.png", "label": "./labelsTr2/a.png"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [entry]}))
+    assert all_paired(load(tmp_path))  # There is no such folder, as of another machine.
+    write(tmp_path / "labelsTr2" / "a.png", mask_of(2))
+    message = "pairs ./labelsTr2/a.png and ./imagesTr/a.png, unlike their names or folders; list"
+    assert message in complaint(lambda: load(tmp_path))
 
 
 @pytest.mark.parametrize("swapped", [False, True])

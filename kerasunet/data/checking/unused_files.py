@@ -19,7 +19,7 @@ from kerasunet.data.checking.report import Problem, first_names
 from kerasunet.data.groups import columns_of_patients
 from kerasunet.data.layouts.contents import SHEETS, files_below, image_stem, is_no_document
 from kerasunet.data.layouts.folders import PARTS, PATIENT, kind_of_name
-from kerasunet.data.layouts.manifests import MANIFESTS, PATIENT_COLUMN
+from kerasunet.data.layouts.manifests import COLUMNS, MANIFESTS, PATIENT_COLUMN
 from kerasunet.data.layouts.tables import TABLES_OF_CLASSES, listed_names, text_of
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words
@@ -151,19 +151,26 @@ def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
 
 
 def _unused_columns(path: Path, data: DataSet, is_manifest: bool) -> Iterator[Problem]:
-    """Yield columns of a table that name parts, files, or patients where nothing else does."""
+    """Yield columns of a table that name parts, or patients where nothing else does.
+
+    Of a manifest, yield the others that are not read as well.
+    """
     rows = _rows(path) or [{}]
+    named = set()
     parts = _COLUMNS_OF_PARTS if is_manifest else _PARTS_ANYWHERE
     if not (is_manifest and "split" in rows[0]):
-        for column in sorted(parts & {*rows[0]}):
+        named = parts & {*rows[0]}
+        for column in sorted(named):
             yield Problem("unused-list", f"{path}: its column {column}", (str(path),))
-    for column in sorted({*rows[0]} - {"image", "mask"}) if is_manifest else ():
-        if any(row[column] and os.path.isfile(path.parent / row[column]) for row in rows):
-            text = f"{path}: its column {column}, which names files"
-            yield Problem("documents", text, (str(path),))
     if _lacks_patients(data) and not (is_manifest and "group" in rows[0]):
         for column in columns_of_patients(rows, PATIENT_COLUMN):
+            named.add(column)
             yield Problem("unused-patients", f"{path}: its column {column}", (str(path),))
+    for column in sorted({*rows[0]} - named - {*COLUMNS}) if is_manifest else ():
+        if cells := [row[column] for row in rows if row[column]]:
+            files = any(os.path.isfile(path.parent / cell) for cell in cells)
+            text = f"{path}: its column {column}{', which names files' if files else ''}"
+            yield Problem("documents", text, (str(path),))
 
 
 def _lacks_patients(data: DataSet) -> bool:

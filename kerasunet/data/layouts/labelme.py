@@ -39,7 +39,7 @@ from kerasunet.data.layouts.contents import (
     json_files,
     subfolders,
 )
-from kerasunet.data.layouts.pairing import doubled, have_nothing_in_common
+from kerasunet.data.layouts.pairing import doubled
 from kerasunet.files import read_json, report_all
 
 _IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")
@@ -286,7 +286,7 @@ def _shows_another(content: Mapping[str, Any], image: Path) -> bool:
     """Return whether the image inside has nothing in common with the one beside it."""
     with suppress(*MALFORMED):  # What cannot be read inside is not compared.
         inside = readers.read_embedded(_bytes_of(content["imageData"], "its image"))
-        return have_nothing_in_common(inside, readers.read_image(image, outlined=True)[0])
+        return readers.have_nothing_in_common(inside, readers.read_image(image, outlined=True)[0])
     return False
 
 
