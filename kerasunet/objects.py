@@ -8,7 +8,7 @@ uint8, so that a mask takes one byte per pixel whatever it marks, in files, cach
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -251,3 +251,27 @@ _BY_SPELLING: dict[str, Modality] = {
     for modality, names in table.items()
     for name in names
 }
+
+
+def several_in_words(name: str, counts: Mapping[str, int], classes: Iterable[str]) -> str:
+    """Say that data have several objects, and how to choose.
+
+    Args:
+        name: The data set.
+        counts: How often each label is drawn.
+        classes: The names of classes of mask files.
+    """
+    drawn = sorted(counts.items(), key=lambda found: -found[1])
+    names = list(dict.fromkeys([*counts, *classes]))
+    listing = [f"{label or 'no label'} ({count})" for label, count in drawn]
+    listing += [name for name in names if name not in counts]
+    one, all_ = _quoted(names[0]), _quoted(",".join(names))
+    each = " ".join(map(_quoted, names))
+    return (
+        f"{name}: has several objects, {', '.join(listing)}; say which is meant: --objects {one} "
+        f"takes one, --objects {all_} unites them, --objects {each} keeps them apart"
+    )
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"' if re.search(r"[\s&;|<>()$]", text) else text

@@ -850,6 +850,14 @@ READ = {
         DRAWN,
         "test_labelme_shapes_that_are_flagged_to_be_ignored_are_left_out_and_named",
     ),
+    "other flags of labelme images and shapes, attributes of COCO annotations": (
+        DRAWN,
+        "test_check_names_flags_that_are_not_read",
+    ),
+    "names that `--objects` chooses, beside masks that come without names": (
+        "data/test_objects.py",
+        "test_names_beside_masks_without_names_are_refused",
+    ),
     "labelme image flagged `ignore`": (
         DRAWN,
         "test_labelme_images_that_are_flagged_to_be_ignored_are_left_out_and_named",

@@ -129,6 +129,26 @@ def test_busi_without_the_normal_images(tmp_path):
     assert data.name == "busi" and len(data) == 6
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("patients.csv", "unused-patients"), ("train.txt", "unused-list"), ("a.json", "documents")],
+)
+def test_what_else_is_in_a_published_set_is_named(tmp_path, name, kind):
+    """Your own images may have the names of such a set, and be beside it."""
+    root = make_busi(tmp_path) / "Dataset_BUSI_with_GT"
+    write_rows(root / name, "file,patient", "benign (1)", "benign (2)")
+    write_pair(root / "lab" / "x.png", root / "lab" / "x_mask.png", 1)
+    found = check(root).by_kind()
+    assert [problem.files for problem in found[kind]] == [(str(root / name),)]
+    assert found["unread"][0].message.endswith("lab/: 2 .png, x.png, x_mask.png")
+    for bare in (
+        make_busi(tmp_path / "b"),
+        make_bus_bra(tmp_path / "c"),
+        make_jsrt(tmp_path / "d"),
+    ):
+        assert not check(bare).by_kind().keys() & {kind, "unread"}
+
+
 def test_jsrt_object_is_the_lungs_without_the_heart(tmp_path):
     data = load(make_jsrt(tmp_path))
     assert not data.cases[0].load().mask[-3:].any()

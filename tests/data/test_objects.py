@@ -92,6 +92,20 @@ def test_a_table_of_names_gives_the_values(labeled):
     assert "--objects lung heart keeps them apart" in told
 
 
+def test_names_beside_masks_without_names_are_refused(tmp_path):
+    """Nobody knows which object these show; they used to be read as empty."""
+    for part, mask in (("train", 150 * LUNG + 250 * HEART), ("val", 255 * LUNG)):
+        images(tmp_path / part, 1)
+        write(tmp_path / part / "masks" / "case0.png", mask.astype(np.uint8))
+    table = "# label:color_rgb:parts:actions\nlung:150,150,150::\nheart:250,250,250::\n"
+    (tmp_path / "train" / "labelmap.txt").write_text(table)
+    message = f"{tmp_path / 'val' / 'masks' / 'case0.png'}: comes without names, so it may show"
+    assert message in refusal(tmp_path, "lung") and message in refusal(tmp_path, "lung", "heart")
+    for objects in (["lung=lung,255"], ["lung=lung,255", "heart"]):
+        data = load(tmp_path, objects=objects)
+        np.testing.assert_array_equal(data.cases[1].load().mask == 1, LUNG)
+
+
 def test_labels_of_outlines_become_objects(tmp_path):
     corners = {
         "lung": [[4, 4], [16, 4], [16, 16], [4, 16]],

@@ -19,6 +19,7 @@ from kerasunet.data.checking.report import Problem, first_names
 from kerasunet.data.groups import columns_of_patients
 from kerasunet.data.layouts.contents import SHEETS, files_below, image_stem, is_no_document
 from kerasunet.data.layouts.folders import PARTS, PATIENT, kind_of_name
+from kerasunet.data.layouts.labelme import IGNORED
 from kerasunet.data.layouts.manifests import COLUMNS, MANIFESTS, PATIENT_COLUMN
 from kerasunet.data.layouts.tables import TABLES_OF_CLASSES, listed_names, text_of
 from kerasunet.data.readers import count_frames, read_image
@@ -35,6 +36,10 @@ _READ_FROM = (*_TABLES, *_JSON, *SHEETS, *_OTHERS)
 _TELL_NOTHING = (
     *(".py", ".ipynb", ".m", ".r", ".sh", ".bib", ".cff", ".log", ".lnk", ".url", ".bak"),
     *(".sha256", ".md5", "thumbs.db"),
+)
+_OF_PUBLISHED = re.compile(
+    r"bus_data\.csv|(5|10)-fold-cv\.csv|jsrt_metadata\.csv|near_duplicate\w+\.csv|CHNCXR_\d+_[01]\.txt",
+    re.IGNORECASE,
 )
 _ABOUT = ("readme", "license", "licence", "changelog", "version", "makefile", "dicomdir")
 _DELIMITERS, _FIRST_LINES = ",;\t|", 10
@@ -82,11 +87,18 @@ def unread_documents(folder: Path, data: DataSet, named: Collection[str]) -> Ite
         data: What was read from it.
         named: Files that are named anyway.
     """
-    if data.citation or not folder.is_dir():  # The documents of a published set are known.
+    if not folder.is_dir():
         return
     used = {*_annotations(data), *map(Path, named), *data.unread}
-    documents = files_below(folder, lambda path: not is_no_document(path))
+    documents = files_below(
+        folder, lambda path: not (is_no_document(path) or _is_known(path, data))
+    )
     yield from unread_files([p for p in documents if p not in used and _may_tell(p)], "documents")
+
+
+def _is_known(path: Path, data: DataSet) -> bool:
+    """Return whether a document is part of a published set."""
+    return bool(data.citation) and _OF_PUBLISHED.fullmatch(path.name) is not None
 
 
 def _may_tell(path: Path) -> bool:
@@ -101,6 +113,28 @@ def _annotations(data: DataSet) -> set[Path]:
     described = (getattr(getattr(case, "annotation", None), "path", None) for case in data.cases)
     drawn = (getattr(case, "annotation_file", None) for case in data.cases)
     return {path for path in (*described, *drawn) if path is not None}
+
+
+def unused_flags(data: DataSet) -> Iterator[Problem]:
+    """Yield what is flagged in labelme files, and true in COCO's attributes, and is not read."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(_annotations(data)):
+        for name in sorted({*_flags(_content(path))} - {*IGNORED}):
+            found.setdefault(name, []).append(path)
+    for name, paths in sorted(found.items()):
+        names = first_names([path.name for path in paths])
+        text = f"{paths[0].parent}/: {len(paths):,} with the flag {name}, {names}"
+        yield Problem("documents", text, tuple(map(str, paths)))
+
+
+def _flags(content: Any) -> Iterator[str]:
+    entries = content if isinstance(content, dict) else {}
+    lists = (entries.get(name) for name in ("shapes", "annotations"))
+    drawn = [one for found in lists if isinstance(found, list) for one in found]
+    for one in (entries, *filter(lambda one: isinstance(one, dict), drawn)):
+        flags = [one.get("flags"), one.get("attributes"), {"difficult": one.get("difficult")}]
+        for of in filter(lambda of: isinstance(of, dict), flags):
+            yield from (name for name, value in of.items() if value is True)
 
 
 def unannotated(data: DataSet) -> Iterator[Problem]:
@@ -128,16 +162,17 @@ def _image_of(case: UnannotatedCase, keys: Collection[str]) -> str:
 
 def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
     """Yield the lists of parts and the tables below a folder that nothing is read from."""
-    if data.citation:  # A published set, whose lists are known.
+    if data.citation and not folder.is_dir():
         return
     used = _annotations(data)
     names = {file_stem(case.key) for case in data.cases}
     groups = {case.group for case in data.cases}
     lists = {*files_below(folder, partial(_lists_parts, named=(names, groups)))} - used
+    lists = {path for path in lists if not _is_known(path, data)}
     for path in sorted(lists):
         yield Problem("unused-list", str(path), (str(path),))
     tables = {folder, *files_below(folder, lambda path: path.suffix.lower() in _READ_FROM)}
-    for path in sorted(filter(Path.is_file, tables)):
+    for path in sorted(path for path in tables if path.is_file() and not _is_known(path, data)):
         kind = path.suffix.lower()
         if kind in _TABLES:
             yield from _unused_columns(path, data, path == folder or path.name.lower() in MANIFESTS)

@@ -45,7 +45,7 @@ from kerasunet.files import read_json, report_all
 _IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")
 _JSON_FOLDERS = ("annotations", "annotation", "ann", "json", "jsons", "labelme", *MASK_FOLDERS)
 _LINES = ("line", "linestrip", "point", "points")
-_IGNORED = ("ignore", "ignored", *NO_OBJECT)
+IGNORED = ("ignore", "ignored", *NO_OBJECT)
 _POLYGONS = ("polygon", "rectangle", "oriented_rectangle", "rotation")
 
 
@@ -327,7 +327,7 @@ def _check(drawn: Mapping[str, Any], size: tuple[int, int] | None) -> None:
 def _is_ignored(content: Mapping[str, Any]) -> bool:
     """Return whether a flag of an image or shape says that it does not count."""
     flags = content.get("flags")
-    return isinstance(flags, dict) and any(flags.get(name) for name in _IGNORED)
+    return isinstance(flags, dict) and any(flags.get(name) for name in IGNORED)
 
 
 def _circle(points: Points) -> tuple[np.ndarray, float]:

@@ -38,7 +38,7 @@ from kerasunet.data.layouts.tables import (
 )
 from kerasunet.data.readers import segment_labels
 from kerasunet.files import call_all, report_all
-from kerasunet.objects import ObjectChoice, Objects
+from kerasunet.objects import ObjectChoice, Objects, several_in_words
 
 _SEGMENTED = (".dcm", ".dicom", ".nrrd")
 _COLOR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
@@ -80,9 +80,10 @@ def with_objects(
         )
     if choices and mask_threshold is None and (parts := simulated_parts(data)):
         return _simulated(data, choices, parts, overlapping=overlapping)
+    by_name = not any(_is_code(source) for choice in choices for source in choice.sources)
     if len(choices) < 2:
-        return _with_object(data, objects, mask_threshold)
-    alone = [_with_object(data, [text], mask_threshold) for text in objects]
+        return _with_object(data, objects, mask_threshold, by_name=by_name)
+    alone = [_with_object(data, [text], mask_threshold, by_name=by_name) for text in objects]
     named = Objects(tuple(choice.name for choice in choices), overlapping)
     cases = tuple(
         CaseOfObjects(case.key, case.group, case.label, parts=tuple(parts), objects=named)
@@ -115,7 +116,9 @@ def _simulated(
     return replace(data, cases=made)
 
 
-def _with_object(data: DataSet, objects: Sequence[str], mask_threshold: int | None) -> DataSet:
+def _with_object(
+    data: DataSet, objects: Sequence[str], mask_threshold: int | None, *, by_name: bool
+) -> DataSet:
     """Apply the choice of one object, or none, to every case."""
     choice = ObjectChoice.parse(objects[0]) if objects else None
     data = _with_known_classes(data, choice)
@@ -138,10 +141,13 @@ def _with_object(data: DataSet, objects: Sequence[str], mask_threshold: int | No
         check_named(files, by_file, chosen=True)
         cases = tuple(_of_files(c, choice, by_file, threshold=mask_threshold) for c in data.cases)
         return replace(data, cases=cases)
+    if choice and by_name:
+        bare = (path for c in files if not c.coding.classes for path in c.masks)
+        _require_names(choice, [path for path in bare if path not in segmented])
     if not chosen and max(len(counts), len(classes)) > 1:
-        report_all([_several(data.name, counts, classes)], "")
+        report_all([several_in_words(data.name, counts, classes)], "")
     elif len(parts) > 1 and not (chosen and chosen <= counts.keys()):
-        report_all([_several(data.name, Counter(), parts)], "")
+        report_all([several_in_words(data.name, Counter(), parts)], "")
     elif by_file:
         check_named(files, by_file, chosen=False)
     elif not (chosen or counts) and _are_coco(data.cases):
@@ -260,23 +266,6 @@ def _named(files: Iterable[FileCase]) -> dict[str, None]:
     return dict.fromkeys(name for classes in tables for name, _ in _objects_of(classes))
 
 
-def _several(name: str, counts: Counter[str], classes: Iterable[str]) -> str:
-    """Say that there are several objects, and how to choose."""
-    drawn = [f"{label or 'no label'} ({count})" for label, count in counts.most_common()]
-    names = list(dict.fromkeys([*counts, *classes]))
-    listing = ", ".join([*drawn, *(name for name in classes if name not in counts)])
-    one, all_ = _quoted(names[0]), _quoted(",".join(names))
-    each = " ".join(map(_quoted, names))
-    return (
-        f"{name}: has several objects, {listing}; say which is meant: --objects {one} takes one, "
-        f"--objects {all_} unites them, --objects {each} keeps them apart"
-    )
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"' if re.search(r"[\s&;|<>()$]", text) else text
-
-
 def _check(
     choice: ObjectChoice, name: str, counts: Counter[str], *, classes: Iterable[str], by_value: bool
 ) -> None:
@@ -300,6 +289,17 @@ def _check(
             f"give values or colors, such as --objects {choice.name}=1 or {choice.name}=#ff0000"
         )
     raise ValueError(f"--objects {', '.join(unknown)}: {name} has no shape with a label")
+
+
+def _require_names(choice: ObjectChoice, bare: Sequence[Path]) -> None:
+    """Refuse to choose by names alone beside mask files without, which would be read as empty."""
+    if bare:
+        more = f", and {len(bare) - 1:,} others" if bare[1:] else ""
+        raise ValueError(
+            f"{bare[0]}: comes without names{more}, so it may show {choice.name} or not; give its "
+            f"value or color, too, such as --objects {choice.name}={choice.sources[0]},255, or "
+            "keep it elsewhere"
+        )
 
 
 @dataclass(frozen=True)
