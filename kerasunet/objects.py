@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import numpy as np
 
+_COLOR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
 MOST_EXCLUSIVE, MOST_OVERLAPPING = 254, 8
 """How many objects one byte per pixel can distinguish; 255 often means "unknown" in files."""
 OF_OBJECT = ": "
@@ -201,6 +202,11 @@ class ObjectChoice:
                 f"--objects {text!r}: names a value twice; a color is written as one, #ff0000"
             )
         return cls(sources, name.strip())
+
+
+def is_code(source: str) -> bool:
+    """Return whether a source of an object is a value or a color, such as 150 or #ff0000."""
+    return source.isdecimal() or _COLOR.fullmatch(source) is not None
 
 
 Modality = Literal["ultrasound", "xray", "photograph"]

@@ -858,6 +858,11 @@ READ = {
         "data/test_objects.py",
         "test_names_beside_masks_without_names_are_refused",
     ),
+    "name that `--objects` chooses, and that is there in another spelling, too, such as `cyst` and "
+    "`Cyst`": (
+        "data/test_objects.py",
+        "test_a_name_that_is_there_in_another_spelling_is_refused",
+    ),
     "labelme image flagged `ignore`": (
         DRAWN,
         "test_labelme_images_that_are_flagged_to_be_ignored_are_left_out_and_named",

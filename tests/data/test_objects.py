@@ -106,6 +106,26 @@ def test_names_beside_masks_without_names_are_refused(tmp_path):
         np.testing.assert_array_equal(data.cases[1].load().mask == 1, LUNG)
 
 
+@pytest.mark.parametrize("name", ["masks/{object}/{case}.png", "masks/{case}_mask_{object}.png"])
+def test_a_name_that_is_there_in_another_spelling_is_refused(tmp_path, name):
+    """Masks of the other spelling used to be read as empty."""
+    for number, case in enumerate(images(tmp_path)):
+        for word in ("Lung" if number else "lung", "heart"):
+            write(tmp_path / name.format(object=word, case=case), LUNG.astype(np.uint8))
+    told = "objects 'lung' and 'Lung' look like one, written in several ways; write them alike"
+    assert told in refusal(tmp_path, "lung") and told in refusal(tmp_path, "heart", "lung")
+    for objects in (["heart"], ["lung,Lung"]):
+        data = load(tmp_path, objects=objects)
+        assert all(np.array_equal(case.load().mask, LUNG) for case in data.cases)
+
+
+def test_copies_in_a_folder_of_a_class_are_refused(tmp_path):
+    for case in images(tmp_path, 1):
+        for name in (f"lung/{case}", f"lung/{case}_mask", f"heart/{case}"):
+            write(tmp_path / "masks" / f"{name}.png", LUNG.astype(np.uint8))
+    assert "has masks of several kinds" in refusal(tmp_path, "lung")
+
+
 def test_labels_of_outlines_become_objects(tmp_path):
     corners = {
         "lung": [[4, 4], [16, 4], [16, 16], [4, 16]],

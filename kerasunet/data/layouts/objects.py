@@ -5,7 +5,6 @@ Where there are several, a case has a part for each, which marks it alone.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -34,14 +33,14 @@ from kerasunet.data.layouts.tables import (
     check_named,
     classes_of_files,
     coded,
+    misspelled,
     with_background,
 )
 from kerasunet.data.readers import segment_labels
-from kerasunet.files import call_all, report_all
-from kerasunet.objects import ObjectChoice, Objects, several_in_words
+from kerasunet.files import call_all, raise_all, report_all
+from kerasunet.objects import ObjectChoice, Objects, is_code, several_in_words
 
 _SEGMENTED = (".dcm", ".dicom", ".nrrd")
-_COLOR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
 _GROUND = (*NO_OBJECT, "bg", "void", "ignore", "ignored", "unlabeled", "unlabelled")
 _MOST_HIDDEN = 0.1
 
@@ -80,10 +79,10 @@ def with_objects(
         )
     if choices and mask_threshold is None and (parts := simulated_parts(data)):
         return _simulated(data, choices, parts, overlapping=overlapping)
-    by_name = not any(_is_code(source) for choice in choices for source in choice.sources)
+    chosen = [source for choice in choices for source in choice.sources]
     if len(choices) < 2:
-        return _with_object(data, objects, mask_threshold, by_name=by_name)
-    alone = [_with_object(data, [text], mask_threshold, by_name=by_name) for text in objects]
+        return _with_object(data, objects, mask_threshold, of_all=chosen)
+    alone = [_with_object(data, [text], mask_threshold, of_all=chosen) for text in objects]
     named = Objects(tuple(choice.name for choice in choices), overlapping)
     cases = tuple(
         CaseOfObjects(case.key, case.group, case.label, parts=tuple(parts), objects=named)
@@ -117,7 +116,7 @@ def _simulated(
 
 
 def _with_object(
-    data: DataSet, objects: Sequence[str], mask_threshold: int | None, *, by_name: bool
+    data: DataSet, objects: Sequence[str], mask_threshold: int | None, *, of_all: Sequence[str]
 ) -> DataSet:
     """Apply the choice of one object, or none, to every case."""
     choice = ObjectChoice.parse(objects[0]) if objects else None
@@ -137,11 +136,12 @@ def _with_object(
     if choice:
         by_value = len(paths) > len(segmented)
         _check(choice, data.name, counts, classes=(*classes, *parts), by_value=by_value)
+        _check_spelling(data.name, of_all, {*counts, *classes, *parts})
     if choice and chosen & parts.keys() and not (chosen - parts.keys()) & counts.keys():
         check_named(files, by_file, chosen=True)
         cases = tuple(_of_files(c, choice, by_file, threshold=mask_threshold) for c in data.cases)
         return replace(data, cases=cases)
-    if choice and by_name:
+    if choice and not any(map(is_code, of_all)):
         bare = (path for c in files if not c.coding.classes for path in c.masks)
         _require_names(choice, [path for path in bare if path not in segmented])
     if not chosen and max(len(counts), len(classes)) > 1:
@@ -243,10 +243,6 @@ def _coding(coding: MaskCoding, choice: ObjectChoice | None, threshold: int | No
     )
 
 
-def _is_code(source: str) -> bool:
-    return source.isdecimal() or _COLOR.fullmatch(source) is not None
-
-
 def _objects_of(classes: Classes) -> Iterator[tuple[str, int | str]]:
     return ((name, code) for name, code in classes if name.lower() not in _GROUND)
 
@@ -275,7 +271,7 @@ def _check(
         ValueError: It does not; the message names what does.
     """
     names = {*counts, *classes}
-    unknown = [s for s in choice.sources if s not in names and not (by_value and _is_code(s))]
+    unknown = [s for s in choice.sources if s not in names and not (by_value and is_code(s))]
     if not unknown:
         return
     if names:
@@ -291,15 +287,19 @@ def _check(
     raise ValueError(f"--objects {', '.join(unknown)}: {name} has no shape with a label")
 
 
+def _check_spelling(data: str, chosen: Sequence[str], names: Set[str]) -> None:
+    """Refuse names that are there in another spelling, too, of which nobody has thought."""
+    others = sorted(names - {*chosen})
+    for name in chosen:
+        found = [text for text in misspelled([name, *others], "object") if repr(name) in text]
+        raise_all([f"{data}: {text}, or name both" for text in found])
+
+
 def _require_names(choice: ObjectChoice, bare: Sequence[Path]) -> None:
     """Refuse to choose by names alone beside mask files without, which would be read as empty."""
-    if bare:
-        more = f", and {len(bare) - 1:,} others" if bare[1:] else ""
-        raise ValueError(
-            f"{bare[0]}: comes without names{more}, so it may show {choice.name} or not; give its "
-            f"value or color, too, such as --objects {choice.name}={choice.sources[0]},255, or "
-            "keep it elsewhere"
-        )
+    example = f"--objects {choice.name}={choice.sources[0]},255"
+    why = f"comes without names, so it may show {choice.name} or not; give its value or color, too"
+    raise_all([f"{path}: {why}, such as {example}" for path in bare])
 
 
 @dataclass(frozen=True)

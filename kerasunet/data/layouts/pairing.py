@@ -167,23 +167,19 @@ def _are_parts(endings: Collection[tuple[str, str]]) -> bool:
 
 
 def _check_endings(endings: Mapping[str, Mapping[str, str]], images: Collection[str]) -> None:
-    """Refuse copies and versions of a mask, and `x_mask_1` that may be of an image `x_1`.
-
-    Args:
-        endings: What follows `_mask`, by the image and the name of the mask.
-        images: The keys of all images.
-    """
+    """Refuse copies of a mask and `x_mask_1` that may be of `x_1`, given what follows `_mask`."""
     copies = [found for found in endings.values() if _has_copies(found.values())]
     raise_all(
         [" and ".join(f"'{stem}'" for stem in found) for found in copies],
         "these look like copies or versions of one mask; keep one of them, or, if they are parts "
         "of one object, give them numbers such as _1 and _2:",
     )
-    named = [(stem, key, key + of) for key, found in endings.items() for stem, of in found.items()]
+    bare = {_joined(key): key for key in images if key not in endings}
     doubtful = [
-        f"{stem} is of {key} or of {other}, which has no mask; name it after its image"
-        for stem, key, other in named
-        if other in images and other not in endings
+        f"{stem} is of {key} or of {bare[other]}, which has no mask; name it after its image"
+        for key, found in endings.items()
+        for stem, other in ((stem, _joined(key + rest)) for stem, rest in found.items() if rest)
+        if other in bare
     ]
     raise_all(doubtful)
 
@@ -288,6 +284,11 @@ def _difference(key: str, name: str) -> str:
 def _loosely(key: str) -> str:
     """Return a key without what people overlook: case, spaces, zeros before numbers."""
     return re.sub(r"(?<!\d)0+(?=\d)", "", "".join(key.casefold().split()))
+
+
+def _joined(key: str) -> str:
+    """Return a key, loosely, without what divides its parts, but for two numbers."""
+    return _loosely(re.sub(r"(?<!\d)[_ -]+|[_ -]+(?!\d)", "", re.sub(r"[_ -]+", "_", key)))
 
 
 def _alone(files: Files, partners: Files, wanted: str) -> Iterator[str]:
