@@ -8,7 +8,7 @@ uint8, so that a mask takes one byte per pixel whatever it marks, in files, cach
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -257,6 +257,55 @@ _BY_SPELLING: dict[str, Modality] = {
     for modality, names in table.items()
     for name in names
 }
+
+
+def require_known(choice: ObjectChoice, data: str, names: Set[str], *, by_value: bool) -> None:
+    """Require that what was chosen occurs.
+
+    Args:
+        choice: The object.
+        data: The data set.
+        names: The labels and classes that it has.
+        by_value: Whether values and colors of its masks can be chosen, too.
+
+    Raises:
+        ValueError: It does not; the message names what does.
+    """
+    unknown = [s for s in choice.sources if s not in names and not (by_value and is_code(s))]
+    if not unknown:
+        return
+    listed = f"--objects {', '.join(unknown)}"
+    if names:
+        raise ValueError(f"{listed}: {data} has no such label; it has {', '.join(sorted(names))}")
+    if by_value:
+        raise ValueError(
+            f"{listed}: the masks of {data} come without a table of names; give values or colors, "
+            f"such as --objects {choice.name}=1 or {choice.name}=#ff0000"
+        )
+    raise ValueError(f"{listed}: {data} has no shape with a label")
+
+
+def require_one_meaning(
+    chosen: Iterable[str], tables: Iterable[Sequence[tuple[str, int | str]]]
+) -> None:
+    """Refuse values and colors that mean different classes in the tables of different parts.
+
+    Args:
+        chosen: What was chosen, such as `"150"` or `"#ff0000"`; names of classes are passed over.
+        tables: The name and the value or color of each class, for each table.
+
+    Raises:
+        ValueError: A value or color is one class in one table and another in another.
+    """
+    known = dict.fromkeys(map(tuple, tables))
+    for code in chosen:
+        named = ({name for name, of in table if str(of) == code.lower()} for table in known)
+        called = sorted({" or ".join(sorted(names)) for names in named if names})
+        if len(called) > 1:
+            raise ValueError(
+                f"--objects {code}: is {called[0]} in one table of classes and {called[1]} in "
+                "another; choose by name"
+            )
 
 
 def several_in_words(name: str, counts: Mapping[str, int], classes: Iterable[str]) -> str:

@@ -863,6 +863,14 @@ READ = {
         "data/test_objects.py",
         "test_a_name_that_is_there_in_another_spelling_is_refused",
     ),
+    "values that `--objects` chooses, beside outlines with labels": (
+        "data/test_objects.py",
+        "test_values_beside_outlines_with_labels_are_refused",
+    ),
+    "tables of classes, in one folder or beside the masks and above them, that disagree": (
+        "data/test_objects.py",
+        "test_tables_of_classes_that_disagree_are_refused",
+    ),
     "labelme image flagged `ignore`": (
         DRAWN,
         "test_labelme_images_that_are_flagged_to_be_ignored_are_left_out_and_named",

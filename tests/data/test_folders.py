@@ -963,6 +963,15 @@ def test_check_names_a_table_of_patients_wherever_it_is(tmp_path, name):
     assert problem.message == f"{tmp_path / name}: its column patient"
 
 
+def test_check_names_a_table_of_patients_beside_the_manifest_that_is_given(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    rows = "images/a.png,masks/a.png", "images/b.png,masks/b.png"
+    manifest = write_rows(tmp_path / "pairs.csv", "image,mask", *rows)
+    table = write_rows(tmp_path / "x.csv", "file,patient", "a.png,P1", "b.png,P1")
+    (problem,) = problems(manifest, "unused-patients")
+    assert problem.files == (str(table),)
+
+
 @pytest.mark.parametrize(
     ("name", "encoding", "between"),
     [("a.csv", "latin-1", ";"), ("a.csv", "cp1252", ","), ("a.txt", "utf-16", "\t")],

@@ -126,6 +126,55 @@ def test_copies_in_a_folder_of_a_class_are_refused(tmp_path):
     assert "has masks of several kinds" in refusal(tmp_path, "lung")
 
 
+def outlined(folder: Path, *labels: str) -> None:
+    """Writes a labelme file of an image with the lung as each of these labels."""
+    corners = [[4, 4], [16, 4], [16, 16], [4, 16]]
+    shapes = [{"label": one, "points": corners, "shape_type": "polygon"} for one in labels]
+    write(folder / "case0.png", np.full((SIDE, SIDE), 9, np.uint8))
+    content = {"shapes": shapes, "imagePath": "case0.png"}
+    content |= {"imageHeight": SIDE, "imageWidth": SIDE}
+    (folder / "case0.json").write_text(json.dumps(content))
+
+
+def test_values_beside_outlines_with_labels_are_refused(tmp_path):
+    """The outlines used to be left out."""
+    images(tmp_path / "P1", 1)
+    write(tmp_path / "P1" / "masks" / "case0.png", (LUNG + 2 * HEART).astype(np.uint8))
+    outlined(tmp_path / "P2", "lung")
+    message = "has outlines of lung, which values do not choose; give a label, too, such as"
+    for objects in (["lung=1"], ["x=1"], ["lung=1", "heart=2"]):
+        assert message in refusal(tmp_path, *objects)
+    data = load(tmp_path, objects=["lung=lung,1"])
+    assert all(np.array_equal(case.load().mask, LUNG) for case in data.cases)
+
+
+def test_labels_beside_folders_of_classes_are_chosen_as_these_are(tmp_path):
+    """All outlines used to be read, whatever their labels."""
+    images(tmp_path / "P1", 1)
+    for name, mask in (("lung", LUNG), ("heart", HEART)):
+        write(tmp_path / "P1" / "masks" / name / "case0.png", mask.astype(np.uint8))
+    outlined(tmp_path / "P2", "lung", "rib")
+    for name, masks in (("lung", (LUNG, LUNG)), ("heart", (HEART, 0 * HEART))):
+        data = load(tmp_path, objects=[name])
+        found = [case.load().mask for case in data.cases]
+        np.testing.assert_array_equal(found, np.array(masks, bool))
+
+
+def test_tables_of_classes_that_disagree_are_refused(labeled):
+    lines = "# label:color_rgb:parts:actions\n{}:150,150,150::\n{}:250,250,250::\n".format
+    (labeled / "masks" / "labelmap.txt").write_text(lines("lung", "heart"))
+    np.testing.assert_array_equal(labels_in(labeled, "lung", "heart"), LUNG + 2 * HEART)
+    above, words = labeled / "labelmap.txt", "its table of classes disagrees with that in"
+    above.write_text(lines("heart", "lung"))
+    assert f"{labeled / 'masks'}: {words} {labeled}; keep one" in refusal(labeled, "lung")
+    (labeled / "masks" / "labelmap.txt").rename(above)
+    other = labeled / "obj_class_to_machine_color.json"
+    other.write_text(json.dumps({"lung": [150] * 3, "heart": [250] * 3}))
+    np.testing.assert_array_equal(labels_in(labeled, "lung", "heart"), LUNG + 2 * HEART)
+    other.write_text(json.dumps({"heart": [150] * 3, "lung": [250] * 3}))
+    assert f"{labeled}: labelmap.txt and {other.name} number classes" in refusal(labeled, "lung")
+
+
 def test_labels_of_outlines_become_objects(tmp_path):
     corners = {
         "lung": [[4, 4], [16, 4], [16, 16], [4, 16]],

@@ -21,7 +21,7 @@ from kerasunet.data.layouts.contents import SHEETS, files_below, image_stem, is_
 from kerasunet.data.layouts.folders import PARTS, PATIENT, kind_of_name
 from kerasunet.data.layouts.labelme import IGNORED
 from kerasunet.data.layouts.manifests import COLUMNS, MANIFESTS, PATIENT_COLUMN
-from kerasunet.data.layouts.tables import TABLES_OF_CLASSES, listed_names, text_of
+from kerasunet.data.layouts.tables import TABLES_OF_CLASSES, text_of
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import read_json, suffix_of
@@ -161,28 +161,47 @@ def _image_of(case: UnannotatedCase, keys: Collection[str]) -> str:
 
 
 def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
-    """Yield the lists of parts and the tables below a folder that nothing is read from."""
+    """Yield the lists of parts and the tables below a folder that nothing is read from.
+
+    Beside a file that was given instead of a folder, yield what names patients.
+    """
     if data.citation and not folder.is_dir():
         return
-    used = _annotations(data)
     names = {file_stem(case.key) for case in data.cases}
     groups = {case.group for case in data.cases}
-    lists = {*files_below(folder, partial(_lists_parts, named=(names, groups)))} - used
-    lists = {path for path in lists if not _is_known(path, data)}
+    lists = {*files_below(folder, partial(_lists_parts, named=(names, groups)))}
+    lists = {path for path in lists - _annotations(data) if not _is_known(path, data)}
     for path in sorted(lists):
         yield Problem("unused-list", str(path), (str(path),))
-    tables = {folder, *files_below(folder, lambda path: path.suffix.lower() in _READ_FROM)}
+    tables = {folder, *files_below(folder, _is_table)}
     for path in sorted(path for path in tables if path.is_file() and not _is_known(path, data)):
-        kind = path.suffix.lower()
-        if kind in _TABLES:
-            yield from _unused_columns(path, data, path == folder or path.name.lower() in MANIFESTS)
-        elif kind in SHEETS:
-            yield Problem("unused-list", f"{path}: a spreadsheet, which is not read", (str(path),))
-        elif kind in _OTHERS:
-            if _OF_PATIENTS.search(path.stem.lower()) and _lacks_patients(data):
-                yield Problem("unused-patients", f"{path}: by its name", (str(path),))
-        elif path not in used or len(used) < len(data.cases):  # Not one file of each image.
-            yield from _unused_entries(path, data, names, is_known=path in lists)
+        is_manifest = path == folder or path.name.lower() in MANIFESTS
+        yield from _unused_of(path, data, is_manifest=is_manifest, is_known=path in lists)
+    beside = filter(_is_table, folder.parent.iterdir()) if folder.is_file() else ()
+    for path in sorted({*beside} - {folder}):
+        found = _unused_of(path, data, is_manifest=False, is_known=False)
+        yield from (problem for problem in found if problem.kind == "unused-patients")
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in _READ_FROM and path.is_file()
+
+
+def _unused_of(
+    path: Path, data: DataSet, *, is_manifest: bool, is_known: bool
+) -> Iterator[Problem]:
+    """Yield what a file says of parts, and of patients where nothing else does."""
+    kind, used = path.suffix.lower(), _annotations(data)
+    if kind in _TABLES:
+        yield from _unused_columns(path, data, is_manifest)
+    elif kind in SHEETS:
+        yield Problem("unused-list", f"{path}: a spreadsheet, which is not read", (str(path),))
+    elif kind in _OTHERS:
+        if _OF_PATIENTS.search(path.stem.lower()) and _lacks_patients(data):
+            yield Problem("unused-patients", f"{path}: by its name", (str(path),))
+    elif path not in used or len(used) < len(data.cases):  # Not one file of each image.
+        names = {file_stem(case.key) for case in data.cases}
+        yield from _unused_entries(path, data, names, is_known=is_known)
 
 
 def _unused_columns(path: Path, data: DataSet, is_manifest: bool) -> Iterator[Problem]:
@@ -323,6 +342,17 @@ def _is_plain(value: Any) -> bool:
 def _lists_parts(path: Path, named: Sequence[Set[str]]) -> bool:
     """Return whether a file divides images into parts or folds, or names some images or groups."""
     name = path.name.lower()
-    listed = listed_names(path) if re.search(rf"\.txt$|({_OF_PART}).*\.csv$", name) else set()
+    listed = _listed_names(path) if re.search(rf"\.txt$|({_OF_PART}).*\.csv$", name) else set()
     some = (listed & all_ and len(listed - all_) <= 1 and not all_ <= listed for all_ in named)
     return any(some) or _OF_PARTS.fullmatch(name) is not None
+
+
+def _listed_names(path: Path) -> set[str]:
+    """Return what the lines of a text begin with, without folders and the suffix of an image."""
+    try:
+        lines = text_of(path, guessed=True).splitlines()
+    except (OSError, ValueError):  # No text.
+        return set()
+    cells = [re.split("[,;\t]", line)[0].strip(' "') for line in lines]
+    names = [PurePosixPath(cell.replace("\\", "/")).name for cell in cells if cell]
+    return {image_stem(name) or name for name in names}

@@ -29,7 +29,6 @@ from kerasunet.data.layouts.contents import image_stem
 from kerasunet.data.layouts.tables import (
     KNOWN_CLASSES,
     Classes,
-    check_meaning,
     check_named,
     classes_of_files,
     coded,
@@ -38,7 +37,14 @@ from kerasunet.data.layouts.tables import (
 )
 from kerasunet.data.readers import segment_labels
 from kerasunet.files import call_all, raise_all, report_all
-from kerasunet.objects import ObjectChoice, Objects, is_code, several_in_words
+from kerasunet.objects import (
+    ObjectChoice,
+    Objects,
+    is_code,
+    require_known,
+    require_one_meaning,
+    several_in_words,
+)
 
 _SEGMENTED = (".dcm", ".dicom", ".nrrd")
 _GROUND = (*NO_OBJECT, "bg", "void", "ignore", "ignored", "unlabeled", "unlabelled")
@@ -135,8 +141,10 @@ def _with_object(
     chosen = {*choice.sources} if choice else set()
     if choice:
         by_value = len(paths) > len(segmented)
-        _check(choice, data.name, counts, classes=(*classes, *parts), by_value=by_value)
-        _check_spelling(data.name, of_all, {*counts, *classes, *parts})
+        names = {*counts, *classes, *parts}
+        require_known(choice, data.name, names, by_value=by_value)
+        _check_spelling(data.name, of_all, names)
+        _check_outlines(choice, annotated, of_all)
     if choice and chosen & parts.keys() and not (chosen - parts.keys()) & counts.keys():
         check_named(files, by_file, chosen=True)
         cases = tuple(_of_files(c, choice, by_file, threshold=mask_threshold) for c in data.cases)
@@ -171,7 +179,7 @@ def _check_request(
             f"{data.name}: its masks are made for one object, there is nothing to choose; leave "
             "out --objects and --mask-threshold"
         )
-    check_meaning(choice.sources if choice else (), files)
+    require_one_meaning(choice.sources if choice else (), [c.coding.classes for c in files])
     by_file = {*classes_of_files(files).values()}
     by_value = choice is not None and not {*choice.sources} <= by_file
     if mask_threshold is not None and (by_value or not files):
@@ -192,6 +200,8 @@ def _with_known_classes(data: DataSet, choice: ObjectChoice | None) -> DataSet:
 def _of_files(
     case: Case, choice: ObjectChoice, by_file: Mapping[Path, str], *, threshold: int | None
 ) -> Case:
+    if isinstance(case, AnnotatedCase):
+        return replace(case, annotation=case.annotation.of(choice.sources))
     if not isinstance(case, FileCase):
         return case
     masks = tuple(path for path in case.masks if by_file.get(path) in choice.sources)
@@ -262,37 +272,26 @@ def _named(files: Iterable[FileCase]) -> dict[str, None]:
     return dict.fromkeys(name for classes in tables for name, _ in _objects_of(classes))
 
 
-def _check(
-    choice: ObjectChoice, name: str, counts: Counter[str], *, classes: Iterable[str], by_value: bool
-) -> None:
-    """Require that what was chosen occurs.
-
-    Raises:
-        ValueError: It does not; the message names what does.
-    """
-    names = {*counts, *classes}
-    unknown = [s for s in choice.sources if s not in names and not (by_value and is_code(s))]
-    if not unknown:
-        return
-    if names:
-        raise ValueError(
-            f"--objects {', '.join(unknown)}: {name} has no such label; it has "
-            f"{', '.join(sorted(names))}"
-        )
-    if by_value:
-        raise ValueError(
-            f"--objects {', '.join(unknown)}: the masks of {name} come without a table of names; "
-            f"give values or colors, such as --objects {choice.name}=1 or {choice.name}=#ff0000"
-        )
-    raise ValueError(f"--objects {', '.join(unknown)}: {name} has no shape with a label")
-
-
 def _check_spelling(data: str, chosen: Sequence[str], names: Set[str]) -> None:
     """Refuse names that are there in another spelling, too, of which nobody has thought."""
     others = sorted(names - {*chosen})
     for name in chosen:
         found = [text for text in misspelled([name, *others], "object") if repr(name) in text]
         raise_all([f"{data}: {text}, or name both" for text in found])
+
+
+def _check_outlines(
+    choice: ObjectChoice, annotated: Sequence[AnnotatedCase], chosen: Sequence[str]
+) -> None:
+    """Refuse to choose by values alone beside outlines with labels, which would be left out."""
+    labels = {label for case in annotated for label in case.annotation.labels}
+    forgotten = labels.isdisjoint(chosen) or choice.name in labels - {*chosen}
+    if labels and forgotten and all(map(is_code, choice.sources)):
+        listed = ", ".join(sorted(labels))
+        raise ValueError(
+            f"{annotated[0].image}: has outlines of {listed}, which values do not choose;"
+            f" give a label, too, such as --objects {choice.name}={min(labels)},{choice.sources[0]}"
+        )
 
 
 def _require_names(choice: ObjectChoice, bare: Sequence[Path]) -> None:
