@@ -8,9 +8,12 @@ uint8, so that a mask takes one byte per pixel whatever it marks, in files, cach
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from kerasunet.files import raise_all
 
 if TYPE_CHECKING:
     import numpy as np
@@ -306,6 +309,45 @@ def require_one_meaning(
                 f"--objects {code}: is {called[0]} in one table of classes and {called[1]} in "
                 "another; choose by name"
             )
+
+
+def require_labels(
+    choice: ObjectChoice, data: str, labels: Set[str], *, chosen: Collection[str]
+) -> None:
+    """Refuse to choose by values alone beside outlines with labels, which would be left out.
+
+    Args:
+        choice: The object.
+        data: The data set.
+        labels: Those of its outlines.
+        chosen: What makes this object and all others.
+
+    Raises:
+        ValueError: Values alone are chosen.
+    """
+    forgotten = labels.isdisjoint(chosen) or choice.name in labels - {*chosen}
+    if labels and forgotten and all(map(is_code, choice.sources)):
+        raise ValueError(
+            f"{data}: has outlines of {', '.join(sorted(labels))}, which values do not choose; "
+            f"give a label, too, such as --objects {choice.name}={min(labels)},{choice.sources[0]}"
+        )
+
+
+def require_names(choice: ObjectChoice, bare: Sequence[Path]) -> None:
+    """Refuse to choose by names alone beside mask files without, which would be read as empty.
+
+    Raises:
+        ValueError: There are such files; the message lists every one.
+    """
+    example = f"--objects {choice.name}={choice.sources[0]},255"
+    why = f"comes without names, so it may show {choice.name} or not; give its value or color, too"
+    raise_all([f"{path}: {why}, such as {example}" for path in bare])
+
+
+def nothing_drawn(name: str, count: int) -> str:
+    """Say that no image of a COCO file has an annotation, and why that may be."""
+    why = "some programs write polygons to COCO, but brushes only to PNG masks: export these"
+    return f"{name}: none of its {count:,} images has an annotation; {why}"
 
 
 def several_in_words(name: str, counts: Mapping[str, int], classes: Iterable[str]) -> str:

@@ -871,6 +871,14 @@ READ = {
         "data/test_objects.py",
         "test_tables_of_classes_that_disagree_are_refused",
     ),
+    "images that have mask files, but none of the object that is chosen": (
+        "data/test_objects.py",
+        "test_images_with_masks_of_other_objects_only_are_named",
+    ),
+    "`--mask-threshold` beside a table of classes": (
+        "data/test_objects.py",
+        "test_a_threshold_beside_a_table_of_classes_is_refused",
+    ),
     "labelme image flagged `ignore`": (
         DRAWN,
         "test_labelme_images_that_are_flagged_to_be_ignored_are_left_out_and_named",

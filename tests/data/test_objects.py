@@ -107,16 +107,45 @@ def test_names_beside_masks_without_names_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["masks/{object}/{case}.png", "masks/{case}_mask_{object}.png"])
-def test_a_name_that_is_there_in_another_spelling_is_refused(tmp_path, name):
+@pytest.mark.parametrize("spelling", ["Left lung", "left_lung"])
+def test_a_name_that_is_there_in_another_spelling_is_refused(tmp_path, name, spelling):
     """Masks of the other spelling used to be read as empty."""
     for number, case in enumerate(images(tmp_path)):
-        for word in ("Lung" if number else "lung", "heart"):
+        for word in (spelling if number else "left lung", "heart"):
             write(tmp_path / name.format(object=word, case=case), LUNG.astype(np.uint8))
-    told = "objects 'lung' and 'Lung' look like one, written in several ways; write them alike"
-    assert told in refusal(tmp_path, "lung") and told in refusal(tmp_path, "heart", "lung")
-    for objects in (["heart"], ["lung,Lung"]):
+    told = f"objects 'left lung' and '{spelling}' look like one, written in several ways; write"
+    assert told in refusal(tmp_path, "left lung")
+    assert told in refusal(tmp_path, "heart", "left lung")
+    for objects in (["heart"], [f"left lung,{spelling}"]):
         data = load(tmp_path, objects=objects)
         assert all(np.array_equal(case.load().mask, LUNG) for case in data.cases)
+
+
+def test_images_with_masks_of_other_objects_only_are_named(tmp_path):
+    """Their class may be there under another name, such as `lungs`."""
+    for number, case in enumerate(images(tmp_path)):
+        for word in ("lungs" if number else "lung", "heart"):
+            write(tmp_path / "masks" / word / f"{case}.png", LUNG.astype(np.uint8))
+    (told,) = load(tmp_path, objects=["lung"]).remarks
+    first = tmp_path / "images" / "case1.png"
+    assert told == f"{first} and 1 others have masks of other objects only, and no lung"
+    assert not load(tmp_path, objects=["heart"]).remarks
+
+
+def test_objects_of_different_names_in_files_and_outlines_are_refused(tmp_path):
+    """Without a choice, they used to be united."""
+    images(tmp_path / "P1", 1)
+    write(tmp_path / "P1" / "masks" / "heart" / "case0.png", HEART.astype(np.uint8))
+    outlined(tmp_path / "P2", "lung")
+    assert "has several objects, lung (1), heart; say which is meant" in refusal(tmp_path)
+    assert [case.load().mask.any() for case in load(tmp_path, objects=["lung"]).cases] == [0, 1]
+
+
+def test_a_threshold_beside_a_table_of_classes_is_refused(labeled):
+    """The table may call what is bright the background, or to be ignored."""
+    (labeled / "labelmap.txt").write_text("background:250,250,250::\nlung:150,150,150::\n")
+    message = "comes with a table of classes, which says what its values are; leave out one"
+    assert message in refusal(labeled, mask_threshold=0)
 
 
 def test_copies_in_a_folder_of_a_class_are_refused(tmp_path):

@@ -41,7 +41,10 @@ from kerasunet.objects import (
     ObjectChoice,
     Objects,
     is_code,
+    nothing_drawn,
     require_known,
+    require_labels,
+    require_names,
     require_one_meaning,
     several_in_words,
 )
@@ -132,6 +135,7 @@ def _with_object(
     _check_request(data, choice, mask_threshold, annotated=annotated, files=files)
     paths = dict.fromkeys(path for case in files for path in case.masks)
     segmented = {path: labels for path in paths if (labels := _segment_labels(path))}
+    faults = tuple(fault for case in annotated for fault in case.annotation.faults)
     drawn = [*(case.annotation.labels for case in annotated), *segmented.values()]
     counts = Counter(label for labels in drawn for label in labels)
     classes, by_file = _named(files), classes_of_files(files)
@@ -144,25 +148,26 @@ def _with_object(
         names = {*counts, *classes, *parts}
         require_known(choice, data.name, names, by_value=by_value)
         _check_spelling(data.name, of_all, names)
-        _check_outlines(choice, annotated, of_all)
+        outlined = {label for case in annotated for label in case.annotation.labels}
+        require_labels(choice, data.name, outlined, chosen=of_all)
     if choice and chosen & parts.keys() and not (chosen - parts.keys()) & counts.keys():
         check_named(files, by_file, chosen=True)
         cases = tuple(_of_files(c, choice, by_file, threshold=mask_threshold) for c in data.cases)
-        return replace(data, cases=cases)
+        told = _without(choice, files, by_file) if len(of_all) == len(chosen) else ()
+        return replace(data, cases=cases, remarks=(*faults, *told))
     if choice and not any(map(is_code, of_all)):
         bare = (path for c in files if not c.coding.classes for path in c.masks)
-        _require_names(choice, [path for path in bare if path not in segmented])
-    if not chosen and max(len(counts), len(classes)) > 1:
-        report_all([several_in_words(data.name, counts, classes)], "")
+        require_names(choice, [path for path in bare if path not in {*segmented, *by_file}])
+    if not chosen and (counts or classes) and len({*counts, *classes, *parts}) > 1:
+        report_all([several_in_words(data.name, counts, (*classes, *parts))], "")
     elif len(parts) > 1 and not (chosen and chosen <= counts.keys()):
         report_all([several_in_words(data.name, Counter(), parts)], "")
     elif by_file:
         check_named(files, by_file, chosen=False)
     elif not (chosen or counts) and _are_coco(data.cases):
-        report_all([_nothing_drawn(data)], "")
+        report_all([nothing_drawn(data.name, len(data))], "")
     cases = tuple(_chosen(c, choice, mask_threshold, segmented={*segmented}) for c in data.cases)
-    remarks = tuple(fault for case in annotated for fault in case.annotation.faults)
-    return replace(data, cases=cases, remarks=remarks)
+    return replace(data, cases=cases, remarks=faults)
 
 
 def _check_request(
@@ -179,6 +184,10 @@ def _check_request(
             f"{data.name}: its masks are made for one object, there is nothing to choose; leave "
             "out --objects and --mask-threshold"
         )
+    tabled = next((case.image for case in files if case.coding.classes), None)
+    if mask_threshold is not None and tabled:
+        text = f"the mask of {tabled} comes with a table of classes, which says what its values are"
+        raise ValueError(f"--mask-threshold {mask_threshold}: {text}; leave out one of the two")
     require_one_meaning(choice.sources if choice else (), [c.coding.classes for c in files])
     by_file = {*classes_of_files(files).values()}
     by_value = choice is not None and not {*choice.sources} <= by_file
@@ -210,6 +219,16 @@ def _of_files(
     is_coded = codes or threshold is not None
     coding = _coding(case.coding, of_values, threshold) if is_coded else case.coding
     return replace(case, masks=masks, coding=coding)
+
+
+def _without(
+    choice: ObjectChoice, files: Sequence[FileCase], by_file: Mapping[Path, str]
+) -> Iterator[str]:
+    """Name the images that have masks, but none of the object."""
+    of = [c for c in files if c.masks and not {by_file.get(m) for m in c.masks} & {*choice.sources}]
+    if of:
+        more = f" and {len(of) - 1:,} others have" if of[1:] else " has"
+        yield f"{of[0].image}{more} masks of other objects only, and no {choice.name}"
 
 
 def _segment_labels(path: Path) -> tuple[str, ...]:
@@ -261,11 +280,6 @@ def _are_coco(cases: Iterable[Case]) -> bool:
     return all(isinstance(getattr(case, "annotation", None), CocoOutlines) for case in cases)
 
 
-def _nothing_drawn(data: DataSet) -> str:
-    why = "some programs write polygons to COCO, but brushes only to PNG masks: export these"
-    return f"{data.name}: none of its {len(data):,} images has an annotation; {why}"
-
-
 def _named(files: Iterable[FileCase]) -> dict[str, None]:
     """Return the names of all classes of the tables that come with mask files."""
     tables = dict.fromkeys(case.coding.classes for case in files)
@@ -278,27 +292,6 @@ def _check_spelling(data: str, chosen: Sequence[str], names: Set[str]) -> None:
     for name in chosen:
         found = [text for text in misspelled([name, *others], "object") if repr(name) in text]
         raise_all([f"{data}: {text}, or name both" for text in found])
-
-
-def _check_outlines(
-    choice: ObjectChoice, annotated: Sequence[AnnotatedCase], chosen: Sequence[str]
-) -> None:
-    """Refuse to choose by values alone beside outlines with labels, which would be left out."""
-    labels = {label for case in annotated for label in case.annotation.labels}
-    forgotten = labels.isdisjoint(chosen) or choice.name in labels - {*chosen}
-    if labels and forgotten and all(map(is_code, choice.sources)):
-        listed = ", ".join(sorted(labels))
-        raise ValueError(
-            f"{annotated[0].image}: has outlines of {listed}, which values do not choose;"
-            f" give a label, too, such as --objects {choice.name}={min(labels)},{choice.sources[0]}"
-        )
-
-
-def _require_names(choice: ObjectChoice, bare: Sequence[Path]) -> None:
-    """Refuse to choose by names alone beside mask files without, which would be read as empty."""
-    example = f"--objects {choice.name}={choice.sources[0]},255"
-    why = f"comes without names, so it may show {choice.name} or not; give its value or color, too"
-    raise_all([f"{path}: {why}, such as {example}" for path in bare])
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,8 @@ def misspelled(names: Iterable[str], what: str = "group") -> Iterator[str]:
     """
     spellings: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
-        spellings.setdefault(_loosely(name), []).append(name)
+        divided = name.replace("_", " ").replace("-", " ") if what == "object" else name
+        spellings.setdefault(_loosely(divided), []).append(name)
         if what == "group" and _ROUNDED.fullmatch(name):
             yield f"group {name} is a number that a spreadsheet has rounded; enter it as text"
         elif what == "group" and (name.lower() in _UNKNOWN or _NO_VALUE.match(name)):
