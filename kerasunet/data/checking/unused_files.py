@@ -167,19 +167,20 @@ def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
     """
     if data.citation and not folder.is_dir():
         return
-    names = {file_stem(case.key) for case in data.cases}
+    used, names = _annotations(data), {file_stem(case.key) for case in data.cases}
     groups = {case.group for case in data.cases}
     lists = {*files_below(folder, partial(_lists_parts, named=(names, groups)))}
-    lists = {path for path in lists - _annotations(data) if not _is_known(path, data)}
+    lists = {path for path in lists - used if not _is_known(path, data)}
     for path in sorted(lists):
         yield Problem("unused-list", str(path), (str(path),))
-    tables = {folder, *files_below(folder, _is_table)}
+    single = used if len(used) == len(data.cases) else set()  # One file of each image.
+    tables = {folder, *files_below(folder, _is_table)} - single
     for path in sorted(path for path in tables if path.is_file() and not _is_known(path, data)):
         is_manifest = path == folder or path.name.lower() in MANIFESTS
-        yield from _unused_of(path, data, is_manifest=is_manifest, is_known=path in lists)
+        yield from _unused_of(path, data, names, is_manifest=is_manifest, is_known=path in lists)
     beside = filter(_is_table, folder.parent.iterdir()) if folder.is_file() else ()
     for path in sorted({*beside} - {folder}):
-        found = _unused_of(path, data, is_manifest=False, is_known=False)
+        found = _unused_of(path, data, names, is_manifest=False, is_known=False)
         yield from (problem for problem in found if problem.kind == "unused-patients")
 
 
@@ -188,10 +189,10 @@ def _is_table(path: Path) -> bool:
 
 
 def _unused_of(
-    path: Path, data: DataSet, *, is_manifest: bool, is_known: bool
+    path: Path, data: DataSet, names: Set[str], *, is_manifest: bool, is_known: bool
 ) -> Iterator[Problem]:
     """Yield what a file says of parts, and of patients where nothing else does."""
-    kind, used = path.suffix.lower(), _annotations(data)
+    kind = path.suffix.lower()
     if kind in _TABLES:
         yield from _unused_columns(path, data, is_manifest)
     elif kind in SHEETS:
@@ -199,8 +200,7 @@ def _unused_of(
     elif kind in _OTHERS:
         if _OF_PATIENTS.search(path.stem.lower()) and _lacks_patients(data):
             yield Problem("unused-patients", f"{path}: by its name", (str(path),))
-    elif path not in used or len(used) < len(data.cases):  # Not one file of each image.
-        names = {file_stem(case.key) for case in data.cases}
+    else:
         yield from _unused_entries(path, data, names, is_known=is_known)
 
 
