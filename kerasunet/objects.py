@@ -8,13 +8,17 @@ uint8, so that a mask takes one byte per pixel whatever it marks, in files, cach
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from kerasunet.files import raise_all
 
 if TYPE_CHECKING:
     import numpy as np
 
+_COLOR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
 MOST_EXCLUSIVE, MOST_OVERLAPPING = 254, 8
 """How many objects one byte per pixel can distinguish; 255 often means "unknown" in files."""
 OF_OBJECT = ": "
@@ -203,6 +207,11 @@ class ObjectChoice:
         return cls(sources, name.strip())
 
 
+def is_code(source: str) -> bool:
+    """Return whether a source of an object is a value or a color, such as 150 or #ff0000."""
+    return source.isdecimal() or _COLOR.fullmatch(source) is not None
+
+
 Modality = Literal["ultrasound", "xray", "photograph"]
 MODALITY_LABELS: dict[Modality, str] = {
     "ultrasound": "Ultrasound",
@@ -251,3 +260,115 @@ _BY_SPELLING: dict[str, Modality] = {
     for modality, names in table.items()
     for name in names
 }
+
+
+def require_known(choice: ObjectChoice, data: str, names: Set[str], *, by_value: bool) -> None:
+    """Require that what was chosen occurs.
+
+    Args:
+        choice: The object.
+        data: The data set.
+        names: The labels and classes that it has.
+        by_value: Whether values and colors of its masks can be chosen, too.
+
+    Raises:
+        ValueError: It does not; the message names what does.
+    """
+    unknown = [s for s in choice.sources if s not in names and not (by_value and is_code(s))]
+    if not unknown:
+        return
+    listed = f"--objects {', '.join(unknown)}"
+    if names:
+        raise ValueError(f"{listed}: {data} has no such label; it has {', '.join(sorted(names))}")
+    if by_value:
+        raise ValueError(
+            f"{listed}: the masks of {data} come without a table of names; give values or colors, "
+            f"such as --objects {choice.name}=1 or {choice.name}=#ff0000"
+        )
+    raise ValueError(f"{listed}: {data} has no shape with a label")
+
+
+def require_one_meaning(
+    chosen: Iterable[str], tables: Iterable[Sequence[tuple[str, int | str]]]
+) -> None:
+    """Refuse values and colors that mean different classes in the tables of different parts.
+
+    Args:
+        chosen: What was chosen, such as `"150"` or `"#ff0000"`; names of classes are passed over.
+        tables: The name and the value or color of each class, for each table.
+
+    Raises:
+        ValueError: A value or color is one class in one table and another in another.
+    """
+    known = dict.fromkeys(map(tuple, tables))
+    for code in chosen:
+        named = ({name for name, of in table if str(of) == code.lower()} for table in known)
+        called = sorted({" or ".join(sorted(names)) for names in named if names})
+        if len(called) > 1:
+            raise ValueError(
+                f"--objects {code}: is {called[0]} in one table of classes and {called[1]} in "
+                "another; choose by name"
+            )
+
+
+def require_labels(
+    choice: ObjectChoice, data: str, labels: Set[str], *, chosen: Collection[str]
+) -> None:
+    """Refuse to choose by values alone beside outlines with labels, which would be left out.
+
+    Args:
+        choice: The object.
+        data: The data set.
+        labels: Those of its outlines.
+        chosen: What makes this object and all others.
+
+    Raises:
+        ValueError: Values alone are chosen.
+    """
+    forgotten = labels.isdisjoint(chosen) or choice.name in labels - {*chosen}
+    if labels and forgotten and all(map(is_code, choice.sources)):
+        raise ValueError(
+            f"{data}: has outlines of {', '.join(sorted(labels))}, which values do not choose; "
+            f"give a label, too, such as --objects {choice.name}={min(labels)},{choice.sources[0]}"
+        )
+
+
+def require_names(choice: ObjectChoice, bare: Sequence[Path]) -> None:
+    """Refuse to choose by names alone beside mask files without, which would be read as empty.
+
+    Raises:
+        ValueError: There are such files; the message lists every one.
+    """
+    example = f"--objects {choice.name}={choice.sources[0]},255"
+    why = f"comes without names, so it may show {choice.name} or not; give its value or color, too"
+    raise_all([f"{path}: {why}, such as {example}" for path in bare])
+
+
+def nothing_drawn(name: str, count: int) -> str:
+    """Say that no image of a COCO file has an annotation, and why that may be."""
+    why = "some programs write polygons to COCO, but brushes only to PNG masks: export these"
+    return f"{name}: none of its {count:,} images has an annotation; {why}"
+
+
+def several_in_words(name: str, counts: Mapping[str, int], classes: Iterable[str]) -> str:
+    """Say that data have several objects, and how to choose.
+
+    Args:
+        name: The data set.
+        counts: How often each label is drawn.
+        classes: The names of classes of mask files.
+    """
+    drawn = sorted(counts.items(), key=lambda found: -found[1])
+    names = list(dict.fromkeys([*counts, *classes]))
+    listing = [f"{label or 'no label'} ({count})" for label, count in drawn]
+    listing += [name for name in names if name not in counts]
+    one, all_ = _quoted(names[0]), _quoted(",".join(names))
+    each = " ".join(map(_quoted, names))
+    return (
+        f"{name}: has several objects, {', '.join(listing)}; say which is meant: --objects {one} "
+        f"takes one, --objects {all_} unites them, --objects {each} keeps them apart"
+    )
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"' if re.search(r"[\s&;|<>()$]", text) else text

@@ -541,8 +541,8 @@ READ = {
         "data/test_layouts.py",
         "test_a_spreadsheet_instead_of_a_manifest_is_refused",
     ),
-    "`dataset.json` of nnU-Net or the Decathlon that pairs files of other names, or lists missing "
-    "images": (
+    "`dataset.json` of nnU-Net or the Decathlon that pairs files of other names or folders, or "
+    "lists missing images": (
         "data/test_layouts.py",
         "test_a_list_of_nnunet_that_names_missing_images_is_refused",
     ),
@@ -801,6 +801,10 @@ READ = {
         LAYOUTS,
         "test_manifest_with_masks_in_further_columns_is_refused",
     ),
+    "other columns of a manifest, such as `animal` or `quality`": (
+        LAYOUTS,
+        "test_check_names_every_column_of_a_manifest_that_is_not_read",
+    ),
     "manifest with empty rows, or columns without a name": (
         LAYOUTS,
         "test_manifest_as_spreadsheets_write_it",
@@ -858,6 +862,35 @@ READ = {
     "labelme shape flagged `ignore`, or with `holes`": (
         DRAWN,
         "test_labelme_shapes_that_are_flagged_to_be_ignored_are_left_out_and_named",
+    ),
+    "other flags of labelme images and shapes, attributes of COCO annotations": (
+        DRAWN,
+        "test_check_names_flags_that_are_not_read",
+    ),
+    "names that `--objects` chooses, beside masks that come without names": (
+        "data/test_objects.py",
+        "test_names_beside_masks_without_names_are_refused",
+    ),
+    "name that `--objects` chooses, and that is there in another spelling, too, such as `cyst` and "
+    "`Cyst`": (
+        "data/test_objects.py",
+        "test_a_name_that_is_there_in_another_spelling_is_refused",
+    ),
+    "values that `--objects` chooses, beside outlines with labels": (
+        "data/test_objects.py",
+        "test_values_beside_outlines_with_labels_are_refused",
+    ),
+    "tables of classes, in one folder or beside the masks and above them, that disagree": (
+        "data/test_objects.py",
+        "test_tables_of_classes_that_disagree_are_refused",
+    ),
+    "images that have mask files, but none of the object that is chosen": (
+        "data/test_objects.py",
+        "test_images_with_masks_of_other_objects_only_are_named",
+    ),
+    "`--mask-threshold` beside a table of classes": (
+        "data/test_objects.py",
+        "test_a_threshold_beside_a_table_of_classes_is_refused",
     ),
     "labelme image flagged `ignore`": (
         DRAWN,

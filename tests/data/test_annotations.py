@@ -732,6 +732,23 @@ def test_labelme_images_that_are_flagged_to_be_ignored_are_left_out_and_named(tm
     assert [path.name for path in data.unread] == ["b.json", "b.png"]
 
 
+def test_check_names_flags_that_are_not_read(tmp_path):
+    scan(tmp_path / "a.png")
+    shape = outline(TRIANGLE) | {"flags": {"uncertain": True, "cyst": False}}
+    content = labelme(shape, imagePath="a.png", flags={"exclude": True, "dark": False})
+    save(tmp_path / "a.json", content)
+    found = [problem.message for problem in check(tmp_path).by_kind()["documents"]]
+    assert found == [
+        f"{tmp_path}/: 1 with the flag {name}, a.json" for name in ("exclude", "uncertain")
+    ]
+    (tmp_path / "a.json").unlink()
+    one = drawn(0, [flat(TRIANGLE)]) | {"attributes": {"outside": True, "occluded": False}}
+    path = save(tmp_path / "b.json", coco([picture(0, "a.png")], [one]))
+    (problem,) = check(tmp_path).by_kind()["documents"]
+    assert problem.message == f"{tmp_path}/: 1 with the flag outside, b.json"
+    assert problem.files == (str(path),)
+
+
 def test_coco_numbers_may_be_written_as_fractions(tmp_path):
     scan(tmp_path / "a.png")
     content = coco([picture(0, "a.png")], [drawn(0, [flat(TRIANGLE)])])

@@ -426,6 +426,24 @@ def test_a_word_for_mask_that_leaves_doubt_is_refused(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize("ending", ["_1", "2", "_003"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_mask_that_may_be_of_two_images_is_refused(tmp_path, beside, ending):
+    """Programs number the copies of a name: `a_1` and `a_mask_1`, as they do parts of a mask."""
+    images, masks = (tmp_path, tmp_path) if beside else (tmp_path / "images", tmp_path / "masks")
+    write_pair(images / "a.png", masks / "a_mask.png", 1)
+    write_pair(images / f"a{ending}.png", masks / f"a_mask{ending}.png", 2)
+    with pytest.raises(ValueError, match=f"a_mask{ending} is of a or of a{ending}, which has no"):
+        load(tmp_path)
+    other = f"a-{ending.strip('_0')}"  # Programs differ in how they number.
+    (images / f"a{ending}.png").rename(images / f"{other}.png")
+    with pytest.raises(ValueError, match=f"a_mask{ending} is of a or of {other}, which has no"):
+        load(tmp_path)
+    (images / f"{other}.png").rename(images / f"a{ending}.png")
+    write(masks / f"a{ending}_mask.png", mask_of(2))
+    assert [len(case.masks) for case in load(tmp_path).cases] == [2, 1]
+
+
 COPIES = (
     *("a_mask (1)", "a_mask(1)", "a_mask 2", "a_mask copy", "a_mask - Kopie (2)"),
     *("a_mask (Anna's conflicted copy 2024-01-05)", "a_mask-DESKTOP-AB12CD"),
@@ -943,6 +961,15 @@ def test_check_names_a_table_of_patients_wherever_it_is(tmp_path, name):
     (tmp_path / name).write_text("\n".join(between.join(row) for row in rows))
     (problem,) = problems(tmp_path, "unused-patients")
     assert problem.message == f"{tmp_path / name}: its column patient"
+
+
+def test_check_names_a_table_of_patients_beside_the_manifest_that_is_given(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    rows = "images/a.png,masks/a.png", "images/b.png,masks/b.png"
+    manifest = write_rows(tmp_path / "pairs.csv", "image,mask", *rows)
+    table = write_rows(tmp_path / "x.csv", "file,patient", "a.png,P1", "b.png,P1")
+    (problem,) = problems(manifest, "unused-patients")
+    assert problem.files == (str(table),)
 
 
 @pytest.mark.parametrize(
@@ -1535,6 +1562,9 @@ ROWS = {
     "other mask folders": test_other_names_of_the_mask_folder,
     "copies and versions of a mask: `x_mask (1).png`, `x_mask - Copy.png`, conflicted copies, "
     "`x_mask_2024-01-31.png`": test_a_copy_or_a_dated_version_of_a_mask_is_no_part_of_it,
+    "`x_mask_1.png` where there is an image `x_1` without a mask": (
+        test_a_mask_that_may_be_of_two_images_is_refused
+    ),
     "folders of the same images, such as `original/` and `augmented/`, `reader1/` and `reader2/`, "
     "or folds that have parts of their own": test_folders_of_the_same_images_are_refused,
     "several versions of an image by Roboflow (`x_png.rf.….jpg`)": (

@@ -129,6 +129,26 @@ def test_busi_without_the_normal_images(tmp_path):
     assert data.name == "busi" and len(data) == 6
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("patients.csv", "unused-patients"), ("train.txt", "unused-list"), ("a.json", "documents")],
+)
+def test_what_else_is_in_a_published_set_is_named(tmp_path, name, kind):
+    """Your own images may have the names of such a set, and be beside it."""
+    root = make_busi(tmp_path) / "Dataset_BUSI_with_GT"
+    write_rows(root / name, "file,patient", "benign (1)", "benign (2)")
+    write_pair(root / "lab" / "x.png", root / "lab" / "x_mask.png", 1)
+    found = check(root).by_kind()
+    assert [problem.files for problem in found[kind]] == [(str(root / name),)]
+    assert found["unread"][0].message.endswith("lab/: 2 .png, x.png, x_mask.png")
+    for bare in (
+        make_busi(tmp_path / "b"),
+        make_bus_bra(tmp_path / "c"),
+        make_jsrt(tmp_path / "d"),
+    ):
+        assert not check(bare).by_kind().keys() & {kind, "unread"}
+
+
 def test_jsrt_object_is_the_lungs_without_the_heart(tmp_path):
     data = load(make_jsrt(tmp_path))
     assert not data.cases[0].load().mask[-3:].any()
@@ -737,6 +757,14 @@ def test_manifest_with_masks_in_further_columns_is_refused(scans):
     assert f"{path}: its column preview, which names files" in [p.message for p in problems]
 
 
+@pytest.mark.parametrize("column", ["animal", "quality", "include"])
+def test_check_names_every_column_of_a_manifest_that_is_not_read(scans, column):
+    header = f"image,mask,label,{column},empty"
+    path = write_rows(scans / "manifest.csv", header, "scans/visit0/s0.png,drawn/0.png,,no,")
+    (problem,) = check(scans).by_kind()["documents"]
+    assert problem.message == f"{path}: its column {column}"
+
+
 @pytest.mark.parametrize(
     ("groups", "fault"),
     [
@@ -1231,6 +1259,16 @@ def test_decathlon_that_pairs_files_of_other_names_is_refused(tmp_path):
     assert "dataset.json: pairs ./labelsTr/b.png and ./imagesTr/a.png, unlike" in complaint(
         lambda: load(tmp_path)
     )
+
+
+def test_decathlon_whose_masks_are_in_another_folder_is_refused(tmp_path):
+    write_pair(tmp_path / "imagesTr/a.png", tmp_path / "labelsTr/a.png", 1)
+    entry = {"image": "./imagesTr/a.png", "label": "./labelsTr2/a.png"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [entry]}))
+    assert all_paired(load(tmp_path))  # There is no such folder, as of another machine.
+    write(tmp_path / "labelsTr2" / "a.png", mask_of(2))
+    message = "pairs ./labelsTr2/a.png and ./imagesTr/a.png, unlike their names or folders; list"
+    assert message in complaint(lambda: load(tmp_path))
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -92,6 +92,118 @@ def test_a_table_of_names_gives_the_values(labeled):
     assert "--objects lung heart keeps them apart" in told
 
 
+def test_names_beside_masks_without_names_are_refused(tmp_path):
+    """Nobody knows which object these show; they used to be read as empty."""
+    for part, mask in (("train", 150 * LUNG + 250 * HEART), ("val", 255 * LUNG)):
+        images(tmp_path / part, 1)
+        write(tmp_path / part / "masks" / "case0.png", mask.astype(np.uint8))
+    table = "# label:color_rgb:parts:actions\nlung:150,150,150::\nheart:250,250,250::\n"
+    (tmp_path / "train" / "labelmap.txt").write_text(table)
+    message = f"{tmp_path / 'val' / 'masks' / 'case0.png'}: comes without names, so it may show"
+    assert message in refusal(tmp_path, "lung") and message in refusal(tmp_path, "lung", "heart")
+    for objects in (["lung=lung,255"], ["lung=lung,255", "heart"]):
+        data = load(tmp_path, objects=objects)
+        np.testing.assert_array_equal(data.cases[1].load().mask == 1, LUNG)
+
+
+@pytest.mark.parametrize("name", ["masks/{object}/{case}.png", "masks/{case}_mask_{object}.png"])
+@pytest.mark.parametrize("spelling", ["Left lung", "left_lung"])
+def test_a_name_that_is_there_in_another_spelling_is_refused(tmp_path, name, spelling):
+    """Masks of the other spelling used to be read as empty."""
+    for number, case in enumerate(images(tmp_path)):
+        for word in (spelling if number else "left lung", "heart"):
+            write(tmp_path / name.format(object=word, case=case), LUNG.astype(np.uint8))
+    told = f"objects 'left lung' and '{spelling}' look like one, written in several ways; write"
+    assert told in refusal(tmp_path, "left lung")
+    assert told in refusal(tmp_path, "heart", "left lung")
+    for objects in (["heart"], [f"left lung,{spelling}"]):
+        data = load(tmp_path, objects=objects)
+        assert all(np.array_equal(case.load().mask, LUNG) for case in data.cases)
+
+
+def test_images_with_masks_of_other_objects_only_are_named(tmp_path):
+    """Their class may be there under another name, such as `lungs`."""
+    for number, case in enumerate(images(tmp_path)):
+        for word in ("lungs" if number else "lung", "heart"):
+            write(tmp_path / "masks" / word / f"{case}.png", LUNG.astype(np.uint8))
+    (told,) = load(tmp_path, objects=["lung"]).remarks
+    first = tmp_path / "images" / "case1.png"
+    assert told == f"{first} and 1 others have masks of other objects only, and no lung"
+    assert not load(tmp_path, objects=["heart"]).remarks
+
+
+def test_objects_of_different_names_in_files_and_outlines_are_refused(tmp_path):
+    """Without a choice, they used to be united."""
+    images(tmp_path / "P1", 1)
+    write(tmp_path / "P1" / "masks" / "heart" / "case0.png", HEART.astype(np.uint8))
+    outlined(tmp_path / "P2", "lung")
+    assert "has several objects, lung (1), heart; say which is meant" in refusal(tmp_path)
+    assert [case.load().mask.any() for case in load(tmp_path, objects=["lung"]).cases] == [0, 1]
+
+
+def test_a_threshold_beside_a_table_of_classes_is_refused(labeled):
+    """The table may call what is bright the background, or to be ignored."""
+    (labeled / "labelmap.txt").write_text("background:250,250,250::\nlung:150,150,150::\n")
+    message = "comes with a table of classes, which says what its values are; leave out one"
+    assert message in refusal(labeled, mask_threshold=0)
+
+
+def test_copies_in_a_folder_of_a_class_are_refused(tmp_path):
+    for case in images(tmp_path, 1):
+        for name in (f"lung/{case}", f"lung/{case}_mask", f"heart/{case}"):
+            write(tmp_path / "masks" / f"{name}.png", LUNG.astype(np.uint8))
+    assert "has masks of several kinds" in refusal(tmp_path, "lung")
+
+
+def outlined(folder: Path, *labels: str) -> None:
+    """Writes a labelme file of an image with the lung as each of these labels."""
+    corners = [[4, 4], [16, 4], [16, 16], [4, 16]]
+    shapes = [{"label": one, "points": corners, "shape_type": "polygon"} for one in labels]
+    write(folder / "case0.png", np.full((SIDE, SIDE), 9, np.uint8))
+    content = {"shapes": shapes, "imagePath": "case0.png"}
+    content |= {"imageHeight": SIDE, "imageWidth": SIDE}
+    (folder / "case0.json").write_text(json.dumps(content))
+
+
+def test_values_beside_outlines_with_labels_are_refused(tmp_path):
+    """The outlines used to be left out."""
+    images(tmp_path / "P1", 1)
+    write(tmp_path / "P1" / "masks" / "case0.png", (LUNG + 2 * HEART).astype(np.uint8))
+    outlined(tmp_path / "P2", "lung")
+    message = "has outlines of lung, which values do not choose; give a label, too, such as"
+    for objects in (["lung=1"], ["x=1"], ["lung=1", "heart=2"]):
+        assert message in refusal(tmp_path, *objects)
+    data = load(tmp_path, objects=["lung=lung,1"])
+    assert all(np.array_equal(case.load().mask, LUNG) for case in data.cases)
+
+
+def test_labels_beside_folders_of_classes_are_chosen_as_these_are(tmp_path):
+    """All outlines used to be read, whatever their labels."""
+    images(tmp_path / "P1", 1)
+    for name, mask in (("lung", LUNG), ("heart", HEART)):
+        write(tmp_path / "P1" / "masks" / name / "case0.png", mask.astype(np.uint8))
+    outlined(tmp_path / "P2", "lung", "rib")
+    for name, masks in (("lung", (LUNG, LUNG)), ("heart", (HEART, 0 * HEART))):
+        data = load(tmp_path, objects=[name])
+        found = [case.load().mask for case in data.cases]
+        np.testing.assert_array_equal(found, np.array(masks, bool))
+
+
+def test_tables_of_classes_that_disagree_are_refused(labeled):
+    lines = "# label:color_rgb:parts:actions\n{}:150,150,150::\n{}:250,250,250::\n".format
+    (labeled / "masks" / "labelmap.txt").write_text(lines("lung", "heart"))
+    np.testing.assert_array_equal(labels_in(labeled, "lung", "heart"), LUNG + 2 * HEART)
+    above, words = labeled / "labelmap.txt", "its table of classes disagrees with that in"
+    above.write_text(lines("heart", "lung"))
+    assert f"{labeled / 'masks'}: {words} {labeled}; keep one" in refusal(labeled, "lung")
+    (labeled / "masks" / "labelmap.txt").rename(above)
+    other = labeled / "obj_class_to_machine_color.json"
+    other.write_text(json.dumps({"lung": [150] * 3, "heart": [250] * 3}))
+    np.testing.assert_array_equal(labels_in(labeled, "lung", "heart"), LUNG + 2 * HEART)
+    other.write_text(json.dumps({"heart": [150] * 3, "lung": [250] * 3}))
+    assert f"{labeled}: labelmap.txt and {other.name} number classes" in refusal(labeled, "lung")
+
+
 def test_labels_of_outlines_become_objects(tmp_path):
     corners = {
         "lung": [[4, 4], [16, 4], [16, 16], [4, 16]],

@@ -32,6 +32,7 @@ from kerasunet.data.checking.unused_files import (
     unread_documents,
     unread_files,
     unreadable_files,
+    unused_flags,
     unused_lists,
 )
 from kerasunet.data.decoding import misread_masks, mixed_codes
@@ -124,7 +125,7 @@ def check(
     known = [*pairing_problems("\n".join(found)), *unused_lists(expanded(source), data)]
     reported = {file for problem in known for file in problem.files}
     known += unread_files([path for path in data.unread if str(path) not in reported])
-    known += unread_documents(expanded(source), data, reported)
+    known += [*unread_documents(expanded(source), data, reported), *unused_flags(data)]
     if group_pattern is not None:
         data = with_group_pattern(data, group_pattern)
     return _check_cases(source, data, [*known, *unannotated(data), *unnamed_patients(data)])

@@ -160,8 +160,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "documents": Kind(
         "note",
-        "documents and tables that no case is read from",
-        "if one names patients, write a table of key and group and give --groups",
+        "documents, tables, columns and flags that no case is read from",
+        "if one names patients, give --groups; if it says what to leave out, move that elsewhere",
     ),
     "unused-patients": Kind(
         "warning",

@@ -19,8 +19,9 @@ from kerasunet.data.checking.report import Problem, first_names
 from kerasunet.data.groups import columns_of_patients
 from kerasunet.data.layouts.contents import SHEETS, files_below, image_stem, is_no_document
 from kerasunet.data.layouts.folders import PARTS, PATIENT, kind_of_name
-from kerasunet.data.layouts.manifests import MANIFESTS, PATIENT_COLUMN
-from kerasunet.data.layouts.tables import TABLES_OF_CLASSES, listed_names, text_of
+from kerasunet.data.layouts.labelme import IGNORED
+from kerasunet.data.layouts.manifests import COLUMNS, MANIFESTS, PATIENT_COLUMN
+from kerasunet.data.layouts.tables import TABLES_OF_CLASSES, text_of
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.data.splits import groups_in_words
 from kerasunet.files import read_json, suffix_of
@@ -35,6 +36,10 @@ _READ_FROM = (*_TABLES, *_JSON, *SHEETS, *_OTHERS)
 _TELL_NOTHING = (
     *(".py", ".ipynb", ".m", ".r", ".sh", ".bib", ".cff", ".log", ".lnk", ".url", ".bak"),
     *(".sha256", ".md5", "thumbs.db"),
+)
+_OF_PUBLISHED = re.compile(
+    r"bus_data\.csv|(5|10)-fold-cv\.csv|jsrt_metadata\.csv|near_duplicate\w+\.csv|CHNCXR_\d+_[01]\.txt",
+    re.IGNORECASE,
 )
 _ABOUT = ("readme", "license", "licence", "changelog", "version", "makefile", "dicomdir")
 _DELIMITERS, _FIRST_LINES = ",;\t|", 10
@@ -82,11 +87,18 @@ def unread_documents(folder: Path, data: DataSet, named: Collection[str]) -> Ite
         data: What was read from it.
         named: Files that are named anyway.
     """
-    if data.citation or not folder.is_dir():  # The documents of a published set are known.
+    if not folder.is_dir():
         return
     used = {*_annotations(data), *map(Path, named), *data.unread}
-    documents = files_below(folder, lambda path: not is_no_document(path))
+    documents = files_below(
+        folder, lambda path: not (is_no_document(path) or _is_known(path, data))
+    )
     yield from unread_files([p for p in documents if p not in used and _may_tell(p)], "documents")
+
+
+def _is_known(path: Path, data: DataSet) -> bool:
+    """Return whether a document is part of a published set."""
+    return bool(data.citation) and _OF_PUBLISHED.fullmatch(path.name) is not None
 
 
 def _may_tell(path: Path) -> bool:
@@ -101,6 +113,28 @@ def _annotations(data: DataSet) -> set[Path]:
     described = (getattr(getattr(case, "annotation", None), "path", None) for case in data.cases)
     drawn = (getattr(case, "annotation_file", None) for case in data.cases)
     return {path for path in (*described, *drawn) if path is not None}
+
+
+def unused_flags(data: DataSet) -> Iterator[Problem]:
+    """Yield what is flagged in labelme files, and true in COCO's attributes, and is not read."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(_annotations(data)):
+        for name in sorted({*_flags(_content(path))} - {*IGNORED}):
+            found.setdefault(name, []).append(path)
+    for name, paths in sorted(found.items()):
+        names = first_names([path.name for path in paths])
+        text = f"{paths[0].parent}/: {len(paths):,} with the flag {name}, {names}"
+        yield Problem("documents", text, tuple(map(str, paths)))
+
+
+def _flags(content: Any) -> Iterator[str]:
+    entries = content if isinstance(content, dict) else {}
+    lists = (entries.get(name) for name in ("shapes", "annotations"))
+    drawn = [one for found in lists if isinstance(found, list) for one in found]
+    for one in (entries, *filter(lambda one: isinstance(one, dict), drawn)):
+        flags = [one.get("flags"), one.get("attributes"), {"difficult": one.get("difficult")}]
+        for of in filter(lambda of: isinstance(of, dict), flags):
+            yield from (name for name, value in of.items() if value is True)
 
 
 def unannotated(data: DataSet) -> Iterator[Problem]:
@@ -127,43 +161,70 @@ def _image_of(case: UnannotatedCase, keys: Collection[str]) -> str:
 
 
 def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
-    """Yield the lists of parts and the tables below a folder that nothing is read from."""
-    if data.citation:  # A published set, whose lists are known.
+    """Yield the lists of parts and the tables below a folder that nothing is read from.
+
+    Beside a file that was given instead of a folder, yield what names patients.
+    """
+    if data.citation and not folder.is_dir():
         return
-    used = _annotations(data)
-    names = {file_stem(case.key) for case in data.cases}
+    used, names = _annotations(data), {file_stem(case.key) for case in data.cases}
     groups = {case.group for case in data.cases}
-    lists = {*files_below(folder, partial(_lists_parts, named=(names, groups)))} - used
+    lists = {*files_below(folder, partial(_lists_parts, named=(names, groups)))}
+    lists = {path for path in lists - used if not _is_known(path, data)}
     for path in sorted(lists):
         yield Problem("unused-list", str(path), (str(path),))
-    tables = {folder, *files_below(folder, lambda path: path.suffix.lower() in _READ_FROM)}
-    for path in sorted(filter(Path.is_file, tables)):
-        kind = path.suffix.lower()
-        if kind in _TABLES:
-            yield from _unused_columns(path, data, path == folder or path.name.lower() in MANIFESTS)
-        elif kind in SHEETS:
-            yield Problem("unused-list", f"{path}: a spreadsheet, which is not read", (str(path),))
-        elif kind in _OTHERS:
-            if _OF_PATIENTS.search(path.stem.lower()) and _lacks_patients(data):
-                yield Problem("unused-patients", f"{path}: by its name", (str(path),))
-        elif path not in used or len(used) < len(data.cases):  # Not one file of each image.
-            yield from _unused_entries(path, data, names, is_known=path in lists)
+    single = used if len(used) == len(data.cases) else set()  # One file of each image.
+    tables = {folder, *files_below(folder, _is_table)} - single
+    for path in sorted(path for path in tables if path.is_file() and not _is_known(path, data)):
+        is_manifest = path == folder or path.name.lower() in MANIFESTS
+        yield from _unused_of(path, data, names, is_manifest=is_manifest, is_known=path in lists)
+    beside = filter(_is_table, folder.parent.iterdir()) if folder.is_file() else ()
+    for path in sorted({*beside} - {folder}):
+        found = _unused_of(path, data, names, is_manifest=False, is_known=False)
+        yield from (problem for problem in found if problem.kind == "unused-patients")
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in _READ_FROM and path.is_file()
+
+
+def _unused_of(
+    path: Path, data: DataSet, names: Set[str], *, is_manifest: bool, is_known: bool
+) -> Iterator[Problem]:
+    """Yield what a file says of parts, and of patients where nothing else does."""
+    kind = path.suffix.lower()
+    if kind in _TABLES:
+        yield from _unused_columns(path, data, is_manifest)
+    elif kind in SHEETS:
+        yield Problem("unused-list", f"{path}: a spreadsheet, which is not read", (str(path),))
+    elif kind in _OTHERS:
+        if _OF_PATIENTS.search(path.stem.lower()) and _lacks_patients(data):
+            yield Problem("unused-patients", f"{path}: by its name", (str(path),))
+    else:
+        yield from _unused_entries(path, data, names, is_known=is_known)
 
 
 def _unused_columns(path: Path, data: DataSet, is_manifest: bool) -> Iterator[Problem]:
-    """Yield columns of a table that name parts, files, or patients where nothing else does."""
+    """Yield columns of a table that name parts, or patients where nothing else does.
+
+    Of a manifest, yield the others that are not read as well.
+    """
     rows = _rows(path) or [{}]
+    named = set()
     parts = _COLUMNS_OF_PARTS if is_manifest else _PARTS_ANYWHERE
     if not (is_manifest and "split" in rows[0]):
-        for column in sorted(parts & {*rows[0]}):
+        named = parts & {*rows[0]}
+        for column in sorted(named):
             yield Problem("unused-list", f"{path}: its column {column}", (str(path),))
-    for column in sorted({*rows[0]} - {"image", "mask"}) if is_manifest else ():
-        if any(row[column] and os.path.isfile(path.parent / row[column]) for row in rows):
-            text = f"{path}: its column {column}, which names files"
-            yield Problem("documents", text, (str(path),))
     if _lacks_patients(data) and not (is_manifest and "group" in rows[0]):
         for column in columns_of_patients(rows, PATIENT_COLUMN):
+            named.add(column)
             yield Problem("unused-patients", f"{path}: its column {column}", (str(path),))
+    for column in sorted({*rows[0]} - named - {*COLUMNS}) if is_manifest else ():
+        if cells := [row[column] for row in rows if row[column]]:
+            files = any(os.path.isfile(path.parent / cell) for cell in cells)
+            text = f"{path}: its column {column}{', which names files' if files else ''}"
+            yield Problem("documents", text, (str(path),))
 
 
 def _lacks_patients(data: DataSet) -> bool:
@@ -281,6 +342,17 @@ def _is_plain(value: Any) -> bool:
 def _lists_parts(path: Path, named: Sequence[Set[str]]) -> bool:
     """Return whether a file divides images into parts or folds, or names some images or groups."""
     name = path.name.lower()
-    listed = listed_names(path) if re.search(rf"\.txt$|({_OF_PART}).*\.csv$", name) else set()
+    listed = _listed_names(path) if re.search(rf"\.txt$|({_OF_PART}).*\.csv$", name) else set()
     some = (listed & all_ and len(listed - all_) <= 1 and not all_ <= listed for all_ in named)
     return any(some) or _OF_PARTS.fullmatch(name) is not None
+
+
+def _listed_names(path: Path) -> set[str]:
+    """Return what the lines of a text begin with, without folders and the suffix of an image."""
+    try:
+        lines = text_of(path, guessed=True).splitlines()
+    except (OSError, ValueError):  # No text.
+        return set()
+    cells = [re.split("[,;\t]", line)[0].strip(' "') for line in lines]
+    names = [PurePosixPath(cell.replace("\\", "/")).name for cell in cells if cell]
+    return {image_stem(name) or name for name in names}

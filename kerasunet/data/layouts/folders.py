@@ -99,10 +99,7 @@ def images_and_masks_of_other_names(folder: Path) -> Sequence[Case] | None:
 def _two_folders(image_folder: Path | None, mask_folder: Path | None) -> Sequence[Case] | None:
     if image_folder is None or mask_folder is None:
         return None
-    images, masks = (
-        contents.nested_image_files(image_folder),
-        contents.nested_image_files(mask_folder),
-    )
+    images, masks = map(contents.nested_image_files, (image_folder, mask_folder))
     if not masks:
         return None
     if not any("/" in key for key in images) and all("/" in key for key in masks):
@@ -113,9 +110,13 @@ def _two_folders(image_folder: Path | None, mask_folder: Path | None) -> Sequenc
 def _of_all_classes(masks: Files, images: Files) -> Files:
     """Put the files of all classes together, `lungs/x` and `heart/x` to `x`."""
     united: Files = {}
+    classes: dict[str, Files] = {}
     for key, paths in masks.items():
-        (name,) = by_image({key.partition("/")[2]: []}, images)
-        united.setdefault(name, []).extend(paths)
+        name, _, stem = key.partition("/")
+        classes.setdefault(name, {})[stem] = paths
+    for files in classes.values():
+        for key, paths in by_image(files, images).items():
+            united.setdefault(key, []).extend(paths)
     return united
 
 

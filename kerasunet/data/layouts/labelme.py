@@ -39,13 +39,13 @@ from kerasunet.data.layouts.contents import (
     json_files,
     subfolders,
 )
-from kerasunet.data.layouts.pairing import doubled, have_nothing_in_common
+from kerasunet.data.layouts.pairing import doubled
 from kerasunet.files import read_json, report_all
 
 _IMAGE_FOLDERS = (*IMAGE_FOLDERS, "img")
 _JSON_FOLDERS = ("annotations", "annotation", "ann", "json", "jsons", "labelme", *MASK_FOLDERS)
 _LINES = ("line", "linestrip", "point", "points")
-_IGNORED = ("ignore", "ignored", *NO_OBJECT)
+IGNORED = ("ignore", "ignored", *NO_OBJECT)
 _POLYGONS = ("polygon", "rectangle", "oriented_rectangle", "rotation")
 
 
@@ -286,7 +286,7 @@ def _shows_another(content: Mapping[str, Any], image: Path) -> bool:
     """Return whether the image inside has nothing in common with the one beside it."""
     with suppress(*MALFORMED):  # What cannot be read inside is not compared.
         inside = readers.read_embedded(_bytes_of(content["imageData"], "its image"))
-        return have_nothing_in_common(inside, readers.read_image(image, outlined=True)[0])
+        return readers.have_nothing_in_common(inside, readers.read_image(image, outlined=True)[0])
     return False
 
 
@@ -327,7 +327,7 @@ def _check(drawn: Mapping[str, Any], size: tuple[int, int] | None) -> None:
 def _is_ignored(content: Mapping[str, Any]) -> bool:
     """Return whether a flag of an image or shape says that it does not count."""
     flags = content.get("flags")
-    return isinstance(flags, dict) and any(flags.get(name) for name in _IGNORED)
+    return isinstance(flags, dict) and any(flags.get(name) for name in IGNORED)
 
 
 def _circle(points: Points) -> tuple[np.ndarray, float]:

@@ -35,10 +35,11 @@ from kerasunet.data.layouts.pairing import OF_MASK, by_image, keys_of_masks, pai
 from kerasunet.data.layouts.tables import misspelled, read_rows
 from kerasunet.files import FileWarning, is_plain, raise_all, read_json, report_all
 
-MANIFESTS = ("manifest.csv", "manifest.tsv")
+MANIFESTS, _TRAINING = ("manifest.csv", "manifest.tsv"), {"imagesTr", "labelsTr"}
 _CHANNEL = re.compile(r"_\d{4}$")
 _IN_COLOR, _PICTURES = (3, 4), (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _REQUIRED, _OPTIONAL = ("image", "mask"), ("group", "label", "split")
+COLUMNS = (*_REQUIRED, *_OPTIONAL)
 PATIENT_COLUMN = re.compile(
     r"(patient|patienten|subject|participant)s?[ _-]?(id|name|number|nummer|no|nr)?|pid|mrn|"
     r"pat[ _-]?(id|name|no|nr)"
@@ -104,7 +105,7 @@ def read_manifest(path: Path) -> DataSet:
     problems += [f"{path}: {fault}" for fault in _misspelled(cells)]
     report_all(problems, f"{len(problems)} faults in a manifest:")
     by_image = {image: rows for image, rows in by_image.items() if not contradictions[image]}
-    used = [name for name in (*_REQUIRED, *_OPTIONAL) if name in columns]
+    used = [name for name in COLUMNS if name in columns]
     return _data_set(path, by_image, f"{_LAYOUT} {', '.join(used)}")
 
 
@@ -167,7 +168,7 @@ def _data_set(path: Path, by_image: Mapping[Path, list[_Row]], layout: str) -> D
 
 
 def _row(path: Path, line: int, cells: Mapping[str, str]) -> _Row:
-    values = {name: (cells.get(name) or "").strip() for name in (*_REQUIRED, *_OPTIONAL)}
+    values = {name: (cells.get(name) or "").strip() for name in COLUMNS}
     return _Row(
         f"{path}:{line}",
         _located(path.parent, values["image"]),
@@ -246,15 +247,13 @@ def nnunet(folder: Path) -> Sequence[Case] | None:
         ValueError: Images have several channels, which are files of their own; or masks have no
             image.
     """
-    if not all((folder / name).is_dir() for name in ("imagesTr", "labelsTr")):
+    if not all((folder / name).is_dir() for name in _TRAINING):
         return None
     training = _files_of_part(folder, "Tr")
     _check_listed(folder / "dataset.json", training[0])
     has_channels = training[0].keys().isdisjoint(training[1])
-    parts = [
-        _nnunet_cases(images, masks, has_channels)
-        for images, masks in (training, _files_of_part(folder, "Ts"))
-    ]
+    found = (training, _files_of_part(folder, "Ts"))
+    parts = [_nnunet_cases(images, masks, has_channels) for images, masks in found]
     if not (folder / "labelsTs").is_dir():
         return [case for cases in parts for case in cases]
     return [*under("train", parts[0]), *under("test", parts[1])]
@@ -269,10 +268,11 @@ def _check_listed(path: Path, images: Files) -> None:
     missing = []
     for named in _listed_pairs(content):
         stems = {_CHANNEL.sub("", image_stem(PurePath(name).name) or name) for name in named}
-        if len(stems) > 1:
+        folders = {Path(name).parent.name for name in named if (path.parent / name).is_file()}
+        if len(stems) > 1 or not folders <= _TRAINING:
             raise ValueError(
-                f"{path}: pairs {' and '.join(named)}, unlike their names; list the images and "
-                "masks in a manifest.csv"
+                f"{path}: pairs {' and '.join(named)}, unlike their names or folders; list the "
+                "images and masks in a manifest.csv"
             )
         missing += [] if stems & there else [named[1]]
     raise_all(missing, f"{path}: lists images that are missing; add them or correct the list:")

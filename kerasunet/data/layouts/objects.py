@@ -5,7 +5,6 @@ Where there are several, a case has a part for each, which marks it alone.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -30,18 +29,27 @@ from kerasunet.data.layouts.contents import image_stem
 from kerasunet.data.layouts.tables import (
     KNOWN_CLASSES,
     Classes,
-    check_meaning,
     check_named,
     classes_of_files,
     coded,
+    misspelled,
     with_background,
 )
 from kerasunet.data.readers import segment_labels
-from kerasunet.files import call_all, report_all
-from kerasunet.objects import ObjectChoice, Objects
+from kerasunet.files import call_all, raise_all, report_all
+from kerasunet.objects import (
+    ObjectChoice,
+    Objects,
+    is_code,
+    nothing_drawn,
+    require_known,
+    require_labels,
+    require_names,
+    require_one_meaning,
+    several_in_words,
+)
 
 _SEGMENTED = (".dcm", ".dicom", ".nrrd")
-_COLOR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
 _GROUND = (*NO_OBJECT, "bg", "void", "ignore", "ignored", "unlabeled", "unlabelled")
 _MOST_HIDDEN = 0.1
 
@@ -80,9 +88,10 @@ def with_objects(
         )
     if choices and mask_threshold is None and (parts := simulated_parts(data)):
         return _simulated(data, choices, parts, overlapping=overlapping)
+    chosen = [source for choice in choices for source in choice.sources]
     if len(choices) < 2:
-        return _with_object(data, objects, mask_threshold)
-    alone = [_with_object(data, [text], mask_threshold) for text in objects]
+        return _with_object(data, objects, mask_threshold, of_all=chosen)
+    alone = [_with_object(data, [text], mask_threshold, of_all=chosen) for text in objects]
     named = Objects(tuple(choice.name for choice in choices), overlapping)
     cases = tuple(
         CaseOfObjects(case.key, case.group, case.label, parts=tuple(parts), objects=named)
@@ -115,7 +124,9 @@ def _simulated(
     return replace(data, cases=made)
 
 
-def _with_object(data: DataSet, objects: Sequence[str], mask_threshold: int | None) -> DataSet:
+def _with_object(
+    data: DataSet, objects: Sequence[str], mask_threshold: int | None, *, of_all: Sequence[str]
+) -> DataSet:
     """Apply the choice of one object, or none, to every case."""
     choice = ObjectChoice.parse(objects[0]) if objects else None
     data = _with_known_classes(data, choice)
@@ -124,6 +135,7 @@ def _with_object(data: DataSet, objects: Sequence[str], mask_threshold: int | No
     _check_request(data, choice, mask_threshold, annotated=annotated, files=files)
     paths = dict.fromkeys(path for case in files for path in case.masks)
     segmented = {path: labels for path in paths if (labels := _segment_labels(path))}
+    faults = tuple(fault for case in annotated for fault in case.annotation.faults)
     drawn = [*(case.annotation.labels for case in annotated), *segmented.values()]
     counts = Counter(label for labels in drawn for label in labels)
     classes, by_file = _named(files), classes_of_files(files)
@@ -133,22 +145,29 @@ def _with_object(data: DataSet, objects: Sequence[str], mask_threshold: int | No
     chosen = {*choice.sources} if choice else set()
     if choice:
         by_value = len(paths) > len(segmented)
-        _check(choice, data.name, counts, classes=(*classes, *parts), by_value=by_value)
+        names = {*counts, *classes, *parts}
+        require_known(choice, data.name, names, by_value=by_value)
+        _check_spelling(data.name, of_all, names)
+        outlined = {label for case in annotated for label in case.annotation.labels}
+        require_labels(choice, data.name, outlined, chosen=of_all)
     if choice and chosen & parts.keys() and not (chosen - parts.keys()) & counts.keys():
         check_named(files, by_file, chosen=True)
         cases = tuple(_of_files(c, choice, by_file, threshold=mask_threshold) for c in data.cases)
-        return replace(data, cases=cases)
-    if not chosen and max(len(counts), len(classes)) > 1:
-        report_all([_several(data.name, counts, classes)], "")
+        told = _without(choice, files, by_file) if len(of_all) == len(chosen) else ()
+        return replace(data, cases=cases, remarks=(*faults, *told))
+    if choice and not any(map(is_code, of_all)):
+        bare = (path for c in files if not c.coding.classes for path in c.masks)
+        require_names(choice, [path for path in bare if path not in {*segmented, *by_file}])
+    if not chosen and (counts or classes) and len({*counts, *classes, *parts}) > 1:
+        report_all([several_in_words(data.name, counts, (*classes, *parts))], "")
     elif len(parts) > 1 and not (chosen and chosen <= counts.keys()):
-        report_all([_several(data.name, Counter(), parts)], "")
+        report_all([several_in_words(data.name, Counter(), parts)], "")
     elif by_file:
         check_named(files, by_file, chosen=False)
     elif not (chosen or counts) and _are_coco(data.cases):
-        report_all([_nothing_drawn(data)], "")
+        report_all([nothing_drawn(data.name, len(data))], "")
     cases = tuple(_chosen(c, choice, mask_threshold, segmented={*segmented}) for c in data.cases)
-    remarks = tuple(fault for case in annotated for fault in case.annotation.faults)
-    return replace(data, cases=cases, remarks=remarks)
+    return replace(data, cases=cases, remarks=faults)
 
 
 def _check_request(
@@ -165,7 +184,11 @@ def _check_request(
             f"{data.name}: its masks are made for one object, there is nothing to choose; leave "
             "out --objects and --mask-threshold"
         )
-    check_meaning(choice.sources if choice else (), files)
+    tabled = next((case.image for case in files if case.coding.classes), None)
+    if mask_threshold is not None and tabled:
+        text = f"the mask of {tabled} comes with a table of classes, which says what its values are"
+        raise ValueError(f"--mask-threshold {mask_threshold}: {text}; leave out one of the two")
+    require_one_meaning(choice.sources if choice else (), [c.coding.classes for c in files])
     by_file = {*classes_of_files(files).values()}
     by_value = choice is not None and not {*choice.sources} <= by_file
     if mask_threshold is not None and (by_value or not files):
@@ -186,6 +209,8 @@ def _with_known_classes(data: DataSet, choice: ObjectChoice | None) -> DataSet:
 def _of_files(
     case: Case, choice: ObjectChoice, by_file: Mapping[Path, str], *, threshold: int | None
 ) -> Case:
+    if isinstance(case, AnnotatedCase):
+        return replace(case, annotation=case.annotation.of(choice.sources))
     if not isinstance(case, FileCase):
         return case
     masks = tuple(path for path in case.masks if by_file.get(path) in choice.sources)
@@ -194,6 +219,16 @@ def _of_files(
     is_coded = codes or threshold is not None
     coding = _coding(case.coding, of_values, threshold) if is_coded else case.coding
     return replace(case, masks=masks, coding=coding)
+
+
+def _without(
+    choice: ObjectChoice, files: Sequence[FileCase], by_file: Mapping[Path, str]
+) -> Iterator[str]:
+    """Name the images that have masks, but none of the object."""
+    of = [c for c in files if c.masks and not {by_file.get(m) for m in c.masks} & {*choice.sources}]
+    if of:
+        more = f" and {len(of) - 1:,} others have" if of[1:] else " has"
+        yield f"{of[0].image}{more} masks of other objects only, and no {choice.name}"
 
 
 def _segment_labels(path: Path) -> tuple[str, ...]:
@@ -237,10 +272,6 @@ def _coding(coding: MaskCoding, choice: ObjectChoice | None, threshold: int | No
     )
 
 
-def _is_code(source: str) -> bool:
-    return source.isdecimal() or _COLOR.fullmatch(source) is not None
-
-
 def _objects_of(classes: Classes) -> Iterator[tuple[str, int | str]]:
     return ((name, code) for name, code in classes if name.lower() not in _GROUND)
 
@@ -249,57 +280,18 @@ def _are_coco(cases: Iterable[Case]) -> bool:
     return all(isinstance(getattr(case, "annotation", None), CocoOutlines) for case in cases)
 
 
-def _nothing_drawn(data: DataSet) -> str:
-    why = "some programs write polygons to COCO, but brushes only to PNG masks: export these"
-    return f"{data.name}: none of its {len(data):,} images has an annotation; {why}"
-
-
 def _named(files: Iterable[FileCase]) -> dict[str, None]:
     """Return the names of all classes of the tables that come with mask files."""
     tables = dict.fromkeys(case.coding.classes for case in files)
     return dict.fromkeys(name for classes in tables for name, _ in _objects_of(classes))
 
 
-def _several(name: str, counts: Counter[str], classes: Iterable[str]) -> str:
-    """Say that there are several objects, and how to choose."""
-    drawn = [f"{label or 'no label'} ({count})" for label, count in counts.most_common()]
-    names = list(dict.fromkeys([*counts, *classes]))
-    listing = ", ".join([*drawn, *(name for name in classes if name not in counts)])
-    one, all_ = _quoted(names[0]), _quoted(",".join(names))
-    each = " ".join(map(_quoted, names))
-    return (
-        f"{name}: has several objects, {listing}; say which is meant: --objects {one} takes one, "
-        f"--objects {all_} unites them, --objects {each} keeps them apart"
-    )
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"' if re.search(r"[\s&;|<>()$]", text) else text
-
-
-def _check(
-    choice: ObjectChoice, name: str, counts: Counter[str], *, classes: Iterable[str], by_value: bool
-) -> None:
-    """Require that what was chosen occurs.
-
-    Raises:
-        ValueError: It does not; the message names what does.
-    """
-    names = {*counts, *classes}
-    unknown = [s for s in choice.sources if s not in names and not (by_value and _is_code(s))]
-    if not unknown:
-        return
-    if names:
-        raise ValueError(
-            f"--objects {', '.join(unknown)}: {name} has no such label; it has "
-            f"{', '.join(sorted(names))}"
-        )
-    if by_value:
-        raise ValueError(
-            f"--objects {', '.join(unknown)}: the masks of {name} come without a table of names; "
-            f"give values or colors, such as --objects {choice.name}=1 or {choice.name}=#ff0000"
-        )
-    raise ValueError(f"--objects {', '.join(unknown)}: {name} has no shape with a label")
+def _check_spelling(data: str, chosen: Sequence[str], names: Set[str]) -> None:
+    """Refuse names that are there in another spelling, too, of which nobody has thought."""
+    others = sorted(names - {*chosen})
+    for name in chosen:
+        found = [text for text in misspelled([name, *others], "object") if repr(name) in text]
+        raise_all([f"{data}: {text}, or name both" for text in found])
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,18 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-import cv2
-import numpy as np
-
 from kerasunet.data.cases import Case, FileCase, MaskCoding, UnannotatedCase
 from kerasunet.data.layouts.contents import Files, image_files, image_stem, own_files, subfolders
 from kerasunet.files import raise_all, report_all
 
-_OME, _LOCAL_FILE = ".ome", "?d="  # In Label Studio's addresses of local files, before the path.
+_OME, _OF_SLICER = ".ome", ".seg.nrrd"
+_LOCAL_FILE = "?d="  # In Label Studio's addresses of local files, before the path.
 # "x_mask", "x_mask_1", "x_mask2", "x_mask_left", but not "face_masks_7", which is an image.
 _REST = r"(?P<rest>\d*|\(\d+\)|[_ -].*)"
 _BESIDE = re.compile(rf"(?P<key>.+)_mask{_REST}", re.IGNORECASE)
@@ -44,7 +42,7 @@ _OF_COPY = re.compile(
     r"([t_ -]?([01]\d|2[0-3])[:.-]?[0-5]\d([:.-]?[0-5]\d)?)?\)?(?!\d)",
     re.IGNORECASE,
 )
-_DEPTH, _LEAST_ALIKE, _SMALL = 3, 0.3, 64
+_DEPTH = 3
 _BY_TASK = " (Label Studio numbers tasks, not images; its JSON says which is which)"
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
 # Beside a name without it, the number is that of a copy; macOS calls a copy of `x_mask` `x_mask 2`.
@@ -122,7 +120,8 @@ def by_image(masks: Files, images: Files) -> Files:
         endings.setdefault(key, {})[stem] = names[name]
     mixed = [" and ".join(found) for found in endings.values() if not _are_parts(found.values())]
     raise_all(mixed, "an image has masks of several kinds, keep one of them:")
-    _check_copies([{stem: rest for stem, (_, rest) in found.items()} for found in endings.values()])
+    rests = {key: {stem: rest for stem, (_, rest) in of.items()} for key, of in endings.items()}
+    _check_endings(rests, images)
     return sorted_masks if sorted_masks.keys() & images else _by_words(masks, images) or masks
 
 
@@ -167,14 +166,22 @@ def _are_parts(endings: Collection[tuple[str, str]]) -> bool:
     return len({word for word, _ in endings}) == 1 and len({*endings}) == len(endings)
 
 
-def _check_copies(endings: Iterable[Mapping[str, str]]) -> None:
-    """Refuse copies and dated versions, given what follows `_mask` in each mask of each image."""
-    copies = [found for found in endings if _has_copies(found.values())]
+def _check_endings(endings: Mapping[str, Mapping[str, str]], images: Collection[str]) -> None:
+    """Refuse copies of a mask and `x_mask_1` that may be of `x_1`, given what follows `_mask`."""
+    copies = [found for found in endings.values() if _has_copies(found.values())]
     raise_all(
         [" and ".join(f"'{stem}'" for stem in found) for found in copies],
         "these look like copies or versions of one mask; keep one of them, or, if they are parts "
         "of one object, give them numbers such as _1 and _2:",
     )
+    bare = {_joined(key): key for key in images if key not in endings}
+    doubtful = [
+        f"{stem} is of {key} or of {bare[other]}, which has no mask; name it after its image"
+        for key, found in endings.items()
+        for stem, other in ((stem, _joined(key + rest)) for stem, rest in found.items() if rest)
+        if other in bare
+    ]
+    raise_all(doubtful)
 
 
 def _has_copies(rests: Collection[str]) -> bool:
@@ -216,15 +223,11 @@ def images_beside_masks(files: Files) -> tuple[Files, Files]:
     images = {stem: paths for stem, paths in files.items() if stem not in named}
     if found := _by_words(named, images):
         return images, found
-    of_slicer = {stem: of for stem, of in files.items() if _is_of_slicer(of[0])}
+    of_slicer = {stem: of for stem, of in files.items() if of[0].name.lower().endswith(_OF_SLICER)}
     if len(files) == 2 and len(of_slicer) == 1:  # It may be called `Segmentation`.
         images = {stem: of for stem, of in files.items() if stem not in of_slicer}
         return images, dict(zip(images, of_slicer.values(), strict=True))
     return files, {}
-
-
-def _is_of_slicer(path: Path) -> bool:
-    return path.name.lower().endswith(".seg.nrrd")
 
 
 def _keys_beside(files: Files) -> dict[str, str]:
@@ -245,7 +248,7 @@ def _keys_beside(files: Files) -> dict[str, str]:
     endings: dict[str, dict[str, str]] = {}
     for match in masks:
         endings.setdefault(match["key"], {})[match[0]] = match["rest"]
-    _check_copies(endings.values())
+    _check_endings(endings, files.keys() - {match[0] for match in masks})
     return {match[0]: match["key"] for match in masks}
 
 
@@ -255,15 +258,6 @@ def masks_by_name(files: Files) -> set[str]:
     matches = (pattern.fullmatch(stem) for stem in files for pattern in patterns)
     found = {match[0] for match in matches if match and match["key"] in files}
     return found or files.keys() - images_beside_masks(files)[0].keys()
-
-
-def have_nothing_in_common(*images: np.ndarray) -> bool:
-    """Return whether the details of two images, even inverted, are unlike; smooth parts aside."""
-    grays = (image.mean(axis=2) if image.ndim == 3 else image for image in images)
-    small = (cv2.resize(gray, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA) for gray in grays)
-    one, other = (image - cv2.GaussianBlur(image, (0, 0), _SMALL / 16) for image in small)
-    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return abs(float(np.vdot(one, other))) < _LEAST_ALIKE * lengths
 
 
 def doubled(files: Files) -> Iterator[str]:
@@ -290,6 +284,11 @@ def _difference(key: str, name: str) -> str:
 def _loosely(key: str) -> str:
     """Return a key without what people overlook: case, spaces, zeros before numbers."""
     return re.sub(r"(?<!\d)0+(?=\d)", "", "".join(key.casefold().split()))
+
+
+def _joined(key: str) -> str:
+    """Return a key, loosely, without what divides its parts, but for two numbers."""
+    return _loosely(re.sub(r"(?<!\d)[_ -]+|[_ -]+(?!\d)", "", re.sub(r"[_ -]+", "_", key)))
 
 
 def _alone(files: Files, partners: Files, wanted: str) -> Iterator[str]:

@@ -116,7 +116,7 @@ def read_folder(folder: Path, name: str | None = None) -> DataSet:
             f"{kinds_in_words(files_below(folder)) or 'no images'}"
         )
     found = frames_apart(found)
-    return found if _is_published(found) else replace(found, unread=unread_files(folder, found))
+    return replace(found, unread=unread_files(folder, found))
 
 
 def read_file(path: Path) -> DataSet:

@@ -9,7 +9,7 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -40,17 +40,6 @@ KNOWN_CLASSES: dict[str, Classes] = {
     "jsrt": (("right_lung", 150), ("left_lung", 200), ("heart", 250)),
 }
 """What the values of a published set's masks stand for, where they mark several objects."""
-
-
-def listed_names(path: Path) -> set[str]:
-    """Return what the lines of a text begin with, without folders and the suffix of an image."""
-    try:
-        lines = text_of(path, guessed=True).splitlines()
-    except (OSError, ValueError):  # No text.
-        return set()
-    cells = [re.split("[,;\t]", line)[0].strip(' "') for line in lines]
-    names = [PurePosixPath(cell.replace("\\", "/")).name for cell in cells if cell]
-    return {image_stem(name) or name for name in names}
 
 
 def read_rows(path: Path, delimiter: str = "") -> list[tuple[int, dict[str, str]]]:
@@ -162,7 +151,8 @@ def misspelled(names: Iterable[str], what: str = "group") -> Iterator[str]:
     """
     spellings: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
-        spellings.setdefault(_loosely(name), []).append(name)
+        divided = name.replace("_", " ").replace("-", " ") if what == "object" else name
+        spellings.setdefault(_loosely(divided), []).append(name)
         if what == "group" and _ROUNDED.fullmatch(name):
             yield f"group {name} is a number that a spreadsheet has rounded; enter it as text"
         elif what == "group" and (name.lower() in _UNKNOWN or _NO_VALUE.match(name)):
@@ -190,8 +180,24 @@ def read_table(path: Path, key: str) -> dict[str, dict[str, str]]:
 
 
 def with_classes(folder: Path, cases: Sequence[Case]) -> list[Case]:
-    """Let mask files be read by the table of classes in a folder, if there is one."""
-    return coded(cases, classes_in(folder))
+    """Let mask files be read by the table of classes beside them, or else by that of a folder."""
+    places = {mask.parent for case in cases for mask in getattr(case, "masks", ())}
+    beside = {place: found for place in places if (found := classes_in(place))}
+    above = classes_in(folder)
+    raise_all(
+        [
+            f"{place}: its table of classes disagrees with that in {folder}; keep one of them"
+            for place, classes in beside.items()
+            if _disagree(classes, above)
+        ]
+    )
+    cases = [case for one in cases for case in coded([one], _beside(one, beside))]
+    return coded(cases, above)
+
+
+def _beside(case: Case, tables: Mapping[Path, Classes]) -> Classes:
+    found = (tables.get(mask.parent) for mask in getattr(case, "masks", ()))
+    return next(filter(None, found), ())
 
 
 def coded(cases: Sequence[Case], classes: Classes) -> list[Case]:
@@ -218,16 +224,30 @@ def classes_in(folder: Path) -> Classes:
         table.
 
     Raises:
-        ValueError: The table cannot be read.
+        ValueError: The table cannot be read, or there are several that disagree.
     """
+    found = {}
     for name, read in TABLES_OF_CLASSES.items():
         path = folder / name
         if path.is_file():
             try:
-                return with_background(_distinct(tuple(read(path)), name))
+                found[name] = with_background(_distinct(tuple(read(path)), name))
             except (LookupError, TypeError, AttributeError, ValueError) as error:
                 raise ValueError(f"{path}: not a readable table of classes ({error})") from error
-    return ()
+    (name, first), *others = [(n, of) for n, of in found.items() if of] or [("", ())]
+    for other, classes in others:
+        if _disagree(first, classes):
+            raise ValueError(f"{folder}: {name} and {other} number classes otherwise; keep one")
+    return first
+
+
+def _disagree(one: Classes, other: Classes) -> bool:
+    """Return whether a value or color is one class in a table, and another in a second."""
+    for code in {code for _, code in one} & {code for _, code in other}:
+        named = [{name.lower() for name, of in table if of == code} for table in (one, other)]
+        if named[0].isdisjoint(named[1]) and not named[0] | named[1] <= {*NO_OBJECT}:
+            return True
+    return False
 
 
 def _distinct(classes: Classes, table: str) -> Classes:
@@ -239,27 +259,6 @@ def _distinct(classes: Classes, table: str) -> Classes:
         if len(same) > 1 and not all(name.lower() in NO_OBJECT for name in same):
             raise ValueError(f"{code} is {' and '.join(sorted(same))}")
     return classes
-
-
-def check_meaning(chosen: Collection[str], files: Iterable[FileCase]) -> None:
-    """Refuse values and colors that mean different classes in the tables of different parts.
-
-    Args:
-        chosen: What was chosen, such as `"150"` or `"#ff0000"`; names of classes are passed over.
-        files: The cases, some of them with tables.
-
-    Raises:
-        ValueError: A value or color is one class in one table and another in another.
-    """
-    tables = dict.fromkeys(case.coding.classes for case in files)
-    for code in chosen:
-        named = ({name for name, known in table if str(known) == code.lower()} for table in tables)
-        called = sorted({" or ".join(sorted(names)) for names in named if names})
-        if len(called) > 1:
-            raise ValueError(
-                f"--objects {code}: is {called[0]} in one table of classes and {called[1]} in "
-                "another; choose by name"
-            )
 
 
 def with_background(classes: Classes) -> Classes:

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
         read_embedded as read_embedded,
         read_png as read_png,
     )
-    from kerasunet.data.readers.source import is_dicom as is_dicom
+    from kerasunet.data.readers.source import (
+        have_nothing_in_common as have_nothing_in_common,
+        is_dicom as is_dicom,
+    )
     from kerasunet.data.readers.thresholds import level_left_out as level_left_out
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

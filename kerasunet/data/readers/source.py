@@ -20,6 +20,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
+import cv2
 import numpy as np
 
 # Filters of warnings, levels of loggers and standard error belong to the whole process, so one
@@ -30,6 +31,7 @@ _WARNING = r"(pydicom|highdicom|nibabel|PIL|numpy|kerasunet\.data\.(readers|writ
 _META_IMAGE = re.compile(rb"\s*(ObjectType|NDims|Comment)\s*=")
 _FIRST_TYPES = (b"UL", b"CS", b"UI", b"DA", b"TM", b"OB", b"LO", b"SH")
 _HEAD_BYTES = 352
+_LEAST_ALIKE, _SMALL = 0.3, 64
 _OTHERS = {
     rb"version https://git-lfs": "a pointer of Git LFS; fetch what it stands for: git lfs pull",
     rb"(?i)\s*<(!doctype )?html": "a web page, as of a failed download; download the image again",
@@ -375,3 +377,12 @@ def without_equal_channels(image: np.ndarray) -> np.ndarray:
     red, green, blue = np.moveaxis(image, 2, 0)
     agree = np.array_equal(red, green) and np.array_equal(red, blue)
     return np.ascontiguousarray(red if agree else image)
+
+
+def have_nothing_in_common(*images: np.ndarray) -> bool:
+    """Return whether the details of two images, even inverted, are unlike; smooth parts aside."""
+    grays = (image.mean(axis=2) if image.ndim == 3 else image for image in images)
+    small = (cv2.resize(gray, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA) for gray in grays)
+    one, other = (image - cv2.GaussianBlur(image, (0, 0), _SMALL / 16) for image in small)
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return abs(float(np.vdot(one, other))) < _LEAST_ALIKE * lengths
