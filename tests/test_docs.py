@@ -694,6 +694,14 @@ READ = {
         "data/test_readers.py",
         "test_a_palette_of_sixteen_bits_that_fills_eight",
     ),
+    "picture or mask with a number that its palette lacks": (
+        MASKS,
+        "test_numbers_that_a_palette_lacks_are_refused",
+    ),
+    "TIFF that leaves out empty parts, as GDAL writes with `SPARSE_OK`": (
+        "data/test_readers.py",
+        "test_a_tiff_that_leaves_out_empty_parts_is_refused",
+    ),
     "TIFF of 64-bit integers, half floats, five channels and the like": (
         "data/test_readers.py",
         "test_numbers_that_no_tiff_reader_here_knows_are_named",

@@ -33,8 +33,8 @@ class DecodedCases:
     """Cases at one size, row i of each array belonging to case i.
 
     Arrays that come from the cache are mapped from its files and are read-only. Images of another
-    dtype than uint8 are scaled one by one, as `gray_levels` does; of masks of another dtype than
-    bool, the one value beside 0 is the object.
+    dtype than uint8 are scaled as `gray_levels` does, by the range of all, and stretched one by
+    one; of masks of another dtype than bool, the one value beside 0 is the object.
 
     Attributes:
         keys: The keys, in order.
@@ -58,15 +58,15 @@ class DecodedCases:
     objects: Objects = ONE_OBJECT
 
     def __post_init__(self):
+        for name in ("images", "masks"):  # Tensors become arrays; masked ones stay so.
+            object.__setattr__(self, name, np.asanyarray(getattr(self, name)))
         if self.images.ndim != 4 or self.images.shape[:3] != self.masks.shape:
             raise ValueError(
                 "images must have the shape (cases, height, width, channels) and masks (cases, "
                 f"height, width), not {self.images.shape} and {self.masks.shape}"
             )
         if np.ma.is_masked(self.images) or np.ma.is_masked(self.masks):
-            raise ValueError(
-                "the arrays have masked pixels, under which something may be; fill them"
-            )
+            raise ValueError("arrays with masked pixels, under which something may be; fill them")
         counts = [len(self.keys), len(self.groups), len(self.spacings)]
         if {*counts} != {len(self.images)}:
             raise ValueError(
@@ -74,7 +74,8 @@ class DecodedCases:
                 f"{counts[0]:,}, {counts[1]:,} and {counts[2]:,}"
             )
         if self.images.dtype != np.uint8:
-            levels = [np.rint(gray_levels(image)).astype(np.uint8) for image in self.images]
+            scaled = _scaling(self.images)
+            levels = [np.rint(scaled(image)).astype(np.uint8) for image in self.images]
             object.__setattr__(self, "images", np.reshape(levels, self.images.shape))
         if self.objects.several:
             self.objects.check(self.masks)
@@ -195,20 +196,23 @@ def gray_levels(pixels: np.ndarray) -> np.ndarray:
     """
     if np.ma.is_masked(pixels):
         raise ValueError("an image has masked pixels, under which something may be; fill them")
+    return _scaling(pixels)(pixels)
+
+
+def _scaling(pixels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what makes gray levels of an image, by the dtype and the range of one or of many."""
     if pixels.dtype.kind not in "buif":
         raise ValueError(f"an image must hold numbers, gray levels 0 to 255, not {pixels.dtype}")
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels.astype(np.float32)).all():
-        raise ValueError("an image holds NaN or infinite values; replace them with numbers")
     if pixels.dtype in (np.uint8, bool) or not pixels.size:
-        return readers.to_levels(pixels)
-    low, high = pixels.min(), pixels.max()
-    if low < 0 or high > 255:
-        return readers.to_levels(pixels)
-    is_float = pixels.dtype.kind == "f"
-    if is_float and high <= 1:
-        return pixels.astype(np.float32) * np.float32(255)
-    # What barely exceeds 1 was interpolated; nobody has gray levels of 0 to 2.
-    return readers.to_levels(pixels) if is_float and high <= 2 else pixels.astype(np.float32)
+        return readers.to_levels
+    low, high = float(pixels.min()), float(pixels.max())
+    if not max(abs(low), abs(high)) <= np.finfo(np.float32).max:
+        raise ValueError("an image holds NaN or infinite values; replace them with numbers")
+    are_shares = pixels.dtype.kind == "f" and high <= 2  # Interpolation may exceed 1.
+    if low < 0 or high > 255 or (are_shares and high > 1):
+        return readers.to_levels
+    white = np.float32(255 if are_shares else 1)
+    return lambda image: image.astype(np.float32) * white
 
 
 def _as_masks(values: np.ndarray) -> np.ndarray:
@@ -239,7 +243,12 @@ def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) ->
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretch a bool mask to a size, (height, width); a pixel is set if half of it was."""
+    """Stretch a mask to a size, (height, width); a pixel is set if half of it was.
+
+    Raises:
+        ValueError: It is not bool, and holds other things than 0 and one value.
+    """
+    mask = mask if mask.dtype == bool else _as_masks(mask)
     return _stretch(mask.astype(np.float32), _checked(size), cv2.INTER_AREA) >= 0.5
 
 
@@ -359,8 +368,7 @@ def _mixed(found: Mapping[str, Sequence[str]]) -> str:
     more = f", and {len(parts) - _MOST_CODES} more" if len(parts) > _MOST_CODES else ""
     codes = [code.split()[0] for code in found]
     unite = f"--objects NAME={','.join(codes[:_MOST_CODES])}{',…' if more else ''} unites them"
-    if all(map(str.isdecimal, codes)):
-        unite += ", and so does --mask-threshold 0"
+    unite += ", and so does --mask-threshold 0" * all(map(str.isdecimal, codes))
     return (
         f"the object is {', '.join(parts[:_MOST_CODES])}{more}: one value or color in each mask, "
         f"but not the same; if they are different objects, --objects NAME={codes[0]} takes one; "

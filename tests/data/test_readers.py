@@ -441,6 +441,24 @@ def test_channels_and_slices_that_would_be_dropped_are_named(tmp_path, content, 
             reader(tmp_path / "x.tif")
 
 
+@pytest.mark.parametrize("options", [{"rowsperstrip": 4}, {"tile": (16, 16)}], ids=str)
+def test_a_tiff_that_leaves_out_empty_parts_is_refused(tmp_path, options):
+    """GDAL gives them the offset 0, where Pillow finds the header."""
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, GRAY, photometric="minisblack", **options)
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        at = page.tags["TileOffsets" if "tile" in options else "StripOffsets"].valueoffset
+        first = struct.pack("<I", page.dataoffsets[0])
+    content = path.read_bytes()
+    assert content[at : at + 4] == first
+    path.write_bytes(content[:at] + bytes(4) + content[at + 4 :])
+    for reader in (read_image, read_mask_values):
+        with pytest.raises(ValueError, match=r"x\.tif: empty parts are left out, as by GDAL's SPA"):
+            reader(path)
+
+
 @pytest.mark.parametrize(
     ("axes", "options"),
     [("CYX", {"imagej": True}), ("CYX", {"ome": True}), ("ZCYX", {"ome": True})],

@@ -39,10 +39,9 @@ _RARE_JPEG = {0xFFC3: "lossless JPEG", 0xFFF7: "JPEG-LS"}
 DEEP_GRAY = "LA;16B"
 """Pillow's name for gray levels of 16 bits with an opacity, of which it keeps the upper bytes."""
 _FOUR_BYTES, _THREE_OF_FOUR = "RGBA", "BGRX"
-_SCALES = {"L;2": 85, "L;4": 17}
-_DEEP_PIXELS = ("RGB;16B", "I;16B")
-_CORE_HEADER, _BITS_AT, _BITS_OF_CORE_AT = 12, 28, 24
-_PNG_MARK, _CHUNK_HEAD = b"\x89PNG\r\n\x1a\n", 8
+_SCALES, _DEEP_PIXELS = {"L;2": 85, "L;4": 17}, ("RGB;16B", "I;16B")
+_CORE_HEADER, _BITS_AT, _BITS_OF_CORE_AT, _CHUNK_HEAD = 12, 28, 24, 8
+_PNG_MARK = b"\x89PNG\r\n\x1a\n"
 _DEFLATED = ("tiff_adobe_deflate", "tiff_deflate")
 _STRIPS = ((tags.STRIPOFFSETS, tags.STRIPBYTECOUNTS), (tags.TILEOFFSETS, tags.TILEBYTECOUNTS))
 _PIECE, _MOST_UNPACKED = 1 << 20, 4
@@ -170,25 +169,26 @@ def is_multi_picture(picture: JpegImageFile) -> bool:
     return any(name == "APP2" and part[:4] == b"MPF\0" for name, part in picture.applist)
 
 
-def check_ycbcr(picture: TiffImageFile) -> None:
-    """Refuse luminance and chrominance that are not compressed, which Pillow does not decode."""
-    is_raw = picture.tag_v2.get(tags.COMPRESSION, 1) == 1
-    if is_raw and picture.tag_v2.get(tags.PHOTOMETRIC_INTERPRETATION) == _YCBCR:
-        raise Unusable("uncompressed YCbCr colors; save it as RGB, or as PNG")
-
-
-def check_planes(picture: TiffImageFile) -> None:
-    """Refuse 16-bit color that is stored plane by plane, which Pillow decodes wrongly."""
-    planar = picture.tag_v2.get(tags.PLANAR_CONFIGURATION, 1) == 2
-    if planar and max(picture.tag_v2.get(tags.BITSPERSAMPLE, (1,))) > 8:
-        raise Unusable("16-bit colors stored plane by plane; save them interleaved, or as PNG")
-
-
-def check_samples(picture: TiffImageFile) -> None:
-    """Refuse more channels than color and opacity have; Pillow drops the others."""
-    count = picture.tag_v2.get(tags.SAMPLESPERPIXEL, 1)
-    if count > _MOST_CHANNELS:
+def check_storage(picture: TiffImageFile) -> None:
+    """Refuse pixels that Pillow drops, or decodes wrongly, because of how they are stored."""
+    stated = picture.tag_v2
+    if (count := stated.get(tags.SAMPLESPERPIXEL, 1)) > _MOST_CHANNELS:
         raise Unusable(f"{count} channels; save gray levels, or red, green and blue")
+    kind = stated.get(tags.PHOTOMETRIC_INTERPRETATION)
+    if kind == _YCBCR and stated.get(tags.COMPRESSION, 1) == 1:
+        raise Unusable("uncompressed YCbCr colors; save it as RGB, or as PNG")
+    depth = max(stated.get(tags.BITSPERSAMPLE, (1,)))
+    if stated.get(tags.PLANAR_CONFIGURATION, 1) == 2 and depth > 8:
+        raise Unusable("16-bit colors stored plane by plane; save them interleaved, or as PNG")
+    if any(0 in stated.get(offsets, ()) for offsets, _ in _STRIPS):
+        raise Unusable("empty parts are left out, as by GDAL's SPARSE_OK; save it in full")
+
+
+def check_numbers(picture: Image) -> None:
+    """Refuse numbers that the palette lacks: some programs show them black, others white."""
+    count, highest = len(picture.getpalette("RGB") or []) // 3, np.asarray(picture).max()
+    if highest >= count:
+        raise Unusable(f"has number {highest}, but a palette of {count}; save it as gray or RGB")
 
 
 def mend_palette(picture: TiffImageFile) -> None:

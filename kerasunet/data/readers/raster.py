@@ -35,11 +35,10 @@ from kerasunet.data.readers.pillow_gaps import (
     ON_THEIR_SIDE,
     bmp_levels,
     check_canvas,
-    check_planes,
-    check_samples,
+    check_numbers,
     check_stack,
+    check_storage,
     check_whole,
-    check_ycbcr,
     counts_from_white,
     exif_orientation,
     full_pages,
@@ -282,9 +281,7 @@ def _open(source: Source) -> ImageFile:
     source.check_size(*picture.size)
     if isinstance(picture, TiffImageFile):
         mend_palette(picture)
-        check_ycbcr(picture)
-        check_planes(picture)
-        check_samples(picture)
+        check_storage(picture)
     if source.kind in _ANIMATED and (count := getattr(picture, "n_frames", 1)) > 1:
         raise Unusable(f"an animation of {count:,} pictures; export what was outlined as PNG")
     if source.kind == "GIF":
@@ -347,6 +344,8 @@ def _upright(picture: ImageFile) -> Image:
     by_libtiff = any(tile[0] == "libtiff" for tile in picture.tile)
     with heard_native_code(_LIBTIFF) if by_libtiff else nullcontext():
         picture.load()
+    if picture.mode == "P":
+        check_numbers(picture)
     with suppress(Exception):  # Broken metadata is no reason to refuse good pixels.
         ImageOps.exif_transpose(picture, in_place=True)
     return picture
