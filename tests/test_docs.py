@@ -694,6 +694,18 @@ READ = {
         "data/test_readers.py",
         "test_a_palette_of_sixteen_bits_that_fills_eight",
     ),
+    "TIFF of OME whose pages are slices and times in another order": (
+        "data/test_readers.py",
+        "test_pages_in_the_order_that_the_file_states",
+    ),
+    "compressed BMP": (
+        "data/test_readers.py",
+        "test_run_lengths_of_bmp_are_read_rightly_or_refused",
+    ),
+    "threshold of up to 255 for a smooth mask of more than 8 bits": (
+        MASKS,
+        "test_a_threshold_of_eight_bits_for_deeper_masks_is_refused",
+    ),
     "picture or mask with a number that its palette lacks": (
         MASKS,
         "test_numbers_that_a_palette_lacks_are_refused",

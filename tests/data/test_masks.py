@@ -399,6 +399,19 @@ def test_smoothed_masks_of_small_values_are_cut_at_half_of_them(folder):
     np.testing.assert_array_equal(mask_in(made, mask_threshold=4), OBJECT)
 
 
+def test_a_threshold_of_eight_bits_for_deeper_masks_is_refused(tmp_path):
+    soft = np.asarray(smoothed(values(255))).astype(np.uint16) * 257
+    write(path := tmp_path / "images/a.png", image_of(OBJECT))
+    write(tmp_path / "masks/a.png", soft)
+    assert refusal(path.parents[1]).endswith("cut it at a gray level: --mask-threshold 32767")
+    message = (
+        r"values up to 65,\d\d5, of which 127 is nearly nothing; give a threshold in their ran"
+    )
+    with pytest.raises(ValueError, match=message):
+        mask_in(path.parents[1], mask_threshold=127)
+    np.testing.assert_array_equal(mask_in(path.parents[1], mask_threshold=32767), OBJECT)
+
+
 def test_threshold_cuts_where_it_says(folder):
     made = folder(values(90, 40))
     np.testing.assert_array_equal(mask_in(made, mask_threshold=39), OBJECT | OTHER)

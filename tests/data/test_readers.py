@@ -441,6 +441,80 @@ def test_channels_and_slices_that_would_be_dropped_are_named(tmp_path, content, 
             reader(tmp_path / "x.tif")
 
 
+def ome(order, planes=""):
+    """OME-XML of 2 slices at 3 times, of which TiffData say where they are."""
+    return (
+        f'<OME xmlns="x" UUID="urn:uuid:1"><Image ID="a"><Pixels ID="b" DimensionOrder="{order}" '
+        'Type="uint8" SizeX="37" SizeY="24" SizeZ="2" SizeC="1" SizeT="3"><Channel ID="c" '
+        f'SamplesPerPixel="1"/>{planes or "<TiffData/>"}</Pixels></Image></OME>'
+    )
+
+
+REVERSED = "".join(
+    f'<TiffData FirstZ="{n % 2}" FirstT="{n // 2}" IFD="{5 - n}"/>' for n in range(6)
+)
+SPLIT = REVERSED.replace("/>", '><UUID FileName="x">urn:uuid:1</UUID></TiffData>') + (
+    '<TiffData FirstT="1" IFD="3"><UUID FileName="y">urn:uuid:2</UUID></TiffData>'
+)
+
+
+@pytest.mark.parametrize(
+    ("description", "order"),
+    [
+        (ome("XYZTC"), [0, 1, 2, 3, 4, 5]),
+        (ome("XYTZC"), [0, 3, 1, 4, 2, 5]),
+        (ome("XYZCT", REVERSED), [5, 4, 3, 2, 1, 0]),
+        (ome("XYZCT", SPLIT), [5, 4, 3, 2, 1, 0]),
+        (ome("XYZCT", '<TiffData IFD="7"/>'), [0, 1, 2, 3, 4, 5]),
+        (ome("XYTZC").replace('SizeC="1"', 'SizeC="3"').replace('l="1"', 'l="3"'), None),
+        (ome("XYZTC").replace("DimensionOrder", "Order"), [0, 1, 2, 3, 4, 5]),
+        ("<OME>" * 1000 + "<Pixels " * 1000, [0, 1, 2, 3, 4, 5]),
+    ],
+    ids=str,
+)
+def test_pages_in_the_order_that_the_file_states(tmp_path, description, order):
+    """A mask whose pages are in the usual order would be that of other frames."""
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "x.tif"
+    pages = [np.roll(GRAY, 3 * number) for number in range(6)]
+    if order is None:
+        pages, order = [np.roll(RGB, 3 * number, axis=0) for number in range(6)], [0, 3, 1, 4, 2, 5]
+    with tifffile.TiffWriter(path) as file:
+        for number, page in enumerate(pages):
+            kind = "minisblack" if page.ndim == 2 else "rgb"
+            said = None if number else description
+            file.write(page, photometric=kind, description=said, metadata=None, contiguous=False)
+    assert readers.count_frames(path) == 6
+    for frame, page in enumerate(order):
+        np.testing.assert_array_equal(read(path, frame=frame), pages[page])
+
+
+@pytest.mark.parametrize(
+    ("bits", "codes", "lower"),
+    [
+        (8, b"\x04\x01\0\0\x04\x02\0\1", [1, 1, 1, 1]),
+        (8, b"\0\x03\1\3\1\0\1\1\0\0\x04\x02\0\1", [1, 3, 1, 1]),
+        (8, b"\1\1\0\2\2\0\1\1\0\0\x04\x02\0\1", [1, 0, 0, 1]),
+        (4, b"\x04\x13\0\0\0\x04\x22\x22\0\1", [1, 3, 1, 3]),
+        (4, b"\0\x03\x13\x10\1\x10\0\0\x04\x22\0\1", [1, 3, 1, 1]),
+    ],
+    ids=["runs", "plain", "skipped", "4 bits", "odd"],
+)
+def test_run_lengths_of_bmp_are_read_rightly_or_refused(tmp_path, bits, codes, lower):
+    """Pillow has been wrong of pixels that are skipped, and is of odd runs of 4 bits."""
+    palette = bytes(channel for n in range(2**bits) for channel in (n, 2 * n % 256, 7, 0))
+    start, method = 54 + len(palette), {8: 1, 4: 2}[bits]
+    header = (40, 4, 2, 1, bits, method, len(codes), 0, 0, 2**bits, 0)
+    head = struct.pack("<IHHIIiiHHIIiiII", start + len(codes), 0, 0, start, *header)
+    (path := tmp_path / "x.bmp").write_bytes(b"BM" + head + palette + codes)
+    try:
+        read_image(path)
+        assert read_mask_values(path).tolist() == [[2] * 4, lower]
+    except ValueError as refusal:
+        assert "x.bmp: a compressed BMP file of a rare kind; save" in str(refusal)
+        assert 0 in lower or b"\x03\x13" in codes
+
+
 @pytest.mark.parametrize("options", [{"rowsperstrip": 4}, {"tile": (16, 16)}], ids=str)
 def test_a_tiff_that_leaves_out_empty_parts_is_refused(tmp_path, options):
     """GDAL gives them the offset 0, where Pillow finds the header."""
@@ -473,7 +547,9 @@ def test_channels_in_pages_of_their_own_are_no_frames(tmp_path, axes, options):
     for read in reading:
         with pytest.raises(ValueError, match=r"x\.tif: 3 channels as pages; save one, or RGB, or"):
             read(path)
-    tifffile.imwrite(path, content, metadata={"axes": axes.replace("C", "T")}, **gray)
+    tifffile.imwrite(
+        path, content, metadata={"axes": axes.replace("Z", "T").replace("C", "Z")}, **gray
+    )
     assert readers.count_frames(path) == content.size // GRAY.size
     np.testing.assert_array_equal(read_image(path, frame=1)[0], 255 - GRAY)
     tifffile.imwrite(path, np.concatenate([pages] * 3), photometric="minisblack", imagej=True)

@@ -45,7 +45,6 @@ from kerasunet.data.readers.pillow_gaps import (
     is_multi_picture,
     joined_bytes,
     mend_palette,
-    rare_jpeg,
     rare_numbers,
     scale_transparency,
     shows_zero_as_white,
@@ -62,6 +61,7 @@ from kerasunet.data.readers.source import (
     check_order,
     heard_native_code,
     quiet,
+    rare_jpeg,
     without_equal_channels,
 )
 

@@ -19,16 +19,22 @@ def require_clear_cut(levels: np.ndarray, above: int) -> None:
     """Refuse a threshold that is as bright as an area, or as the brightest of smooth edges.
 
     Args:
-        levels: Gray levels, `(height, width)`; those of more than 8 bits are not judged.
+        levels: Gray levels, `(height, width)`. Those of more than 8 bits are not judged by areas,
+            but a threshold of 8 bits for them is refused.
         above: The level above which a pixel is object.
 
     Raises:
         ValueError: There is such an area; the message names its level and a threshold.
     """
     top = int(levels.max())
+    is_soft = len(np.unique(levels)) > _FEW_LEVELS
+    if is_soft and 0 < above <= 255 < top:
+        raise ValueError(
+            f"values up to {top:,}, of which {above} is nearly nothing; give a threshold in their "
+            f"range, such as --mask-threshold {top // 2}"
+        )
     if not _DARK <= above < min(top, _WHITE) or top > 255:
         return
-    is_soft = len(np.unique(levels)) > _FEW_LEVELS
     if is_soft and top <= above + _BARELY:
         raise ValueError(_through(top, above))
     flat = _flat(levels)
