@@ -412,6 +412,13 @@ def test_a_threshold_of_eight_bits_for_deeper_masks_is_refused(tmp_path):
     np.testing.assert_array_equal(mask_in(path.parents[1], mask_threshold=32767), OBJECT)
 
 
+def test_a_threshold_takes_no_noise_for_a_mask_of_0_and_1(folder):
+    np.testing.assert_array_equal(mask_in(folder(values(1)), mask_threshold=127), OBJECT)
+    dust = Image.fromarray((np.random.default_rng(0).random(SHAPE) < 0.02).astype(np.uint8))
+    assert "0 and 1, but 1 nowhere in an area, so" in refusal(folder(dust), mask_threshold=127)
+    assert mask_in(folder(dust), mask_threshold=0).any()
+
+
 def test_threshold_cuts_where_it_says(folder):
     made = folder(values(90, 40))
     np.testing.assert_array_equal(mask_in(made, mask_threshold=39), OBJECT | OTHER)

@@ -515,6 +515,19 @@ def test_run_lengths_of_bmp_are_read_rightly_or_refused(tmp_path, bits, codes, l
         assert 0 in lower or b"\x03\x13" in codes
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
+def test_compressed_numbers_in_either_byte_order(tmp_path, dtype):
+    """Pillow takes signed numbers and floats that libtiff has turned as they are in the file."""
+    tifffile = pytest.importorskip("tifffile")
+    numbers = (DEEP.astype(np.float64) * 7 - 9000).astype(dtype)
+    for name, options in (("a", {}), ("b", {"byteorder": ">"})):
+        kind = {"photometric": "minisblack", "compression": "zlib"}
+        tifffile.imwrite(tmp_path / f"{name}.tif", numbers, **kind, **options)
+        tifffile.imwrite(tmp_path / f"{name}0.tif", numbers, photometric="minisblack", **options)
+    for name in ("a", "b", "b0"):
+        np.testing.assert_array_equal(read(tmp_path / f"{name}.tif"), read(tmp_path / "a0.tif"))
+
+
 @pytest.mark.parametrize("options", [{"rowsperstrip": 4}, {"tile": (16, 16)}], ids=str)
 def test_a_tiff_that_leaves_out_empty_parts_is_refused(tmp_path, options):
     """GDAL gives them the offset 0, where Pillow finds the header."""

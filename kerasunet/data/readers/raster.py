@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 
 import numpy as np
@@ -66,6 +66,7 @@ from kerasunet.data.readers.source import (
 )
 
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")
+_IN_FILE_ORDER = re.compile(r"([IF];\d+)B([SF])\Z")  # As Pillow takes what libtiff has turned.
 _OPPOSITE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _FORMATS = {
     "PNG": PngImagePlugin.PngImageFile,
@@ -335,13 +336,15 @@ def _with_lower_bytes(upper: np.ndarray, source: Source) -> np.ndarray:
     """Add the lower bytes to the upper ones of 16-bit colors, of as many channels."""
     lower = _open(source)
     lower.info.pop("transparency", None)
-    _take_lower_bytes(lower)
+    _take_as(lower, lambda mode: mode[:-1] + _OPPOSITE[mode[-1]])
     return upper.astype(np.uint16) << 8 | _array(_upright(lower))
 
 
 def _upright(picture: ImageFile) -> Image:
     """Decode a picture and turn it as its EXIF orientation says."""
     by_libtiff = any(tile[0] == "libtiff" for tile in picture.tile)
+    if by_libtiff:
+        _take_as(picture, lambda mode: _IN_FILE_ORDER.sub(r"\1N\2", mode))
     with heard_native_code(_LIBTIFF) if by_libtiff else nullcontext():
         picture.load()
     if picture.mode == "P":
@@ -379,15 +382,12 @@ def _is_deep_color(picture: ImageFile) -> bool:
     return _DEEP.fullmatch(_raw_mode_of(picture)) is not None
 
 
-def _take_lower_bytes(picture: ImageFile) -> None:
-    """Make a picture, not yet decoded, decode to the lower bytes of its 16-bit colors."""
-    picture.tile = [tile._replace(args=_opposite(tile.args)) for tile in picture.tile]
-
-
-def _opposite(arguments: str | tuple | None) -> str | tuple:
-    raw_mode = _raw_mode(arguments)
-    raw_mode = raw_mode[:-1] + _OPPOSITE[raw_mode[-1]]
-    return (raw_mode, *arguments[1:]) if isinstance(arguments, tuple) else raw_mode
+def _take_as(picture: ImageFile, change: Callable[[str], str]) -> None:
+    """Make Pillow take the pixels of a picture, not yet decoded, as stored in another way."""
+    for number, tile in enumerate(picture.tile):
+        mode, rest = change(_raw_mode(tile.args)), tile.args[1:] if tile.args else ""
+        arguments = (mode, *rest) if isinstance(tile.args, tuple) else mode
+        picture.tile[number] = tile._replace(args=arguments)
 
 
 def _raw_mode_of(picture: ImageFile) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 _FLAT, _BARELY, _NEAR, _AROUND = 12, 8, 16, 48
 _DARK, _WHITE = 32, 224
+_SQUARE = np.ones((3, 3), np.uint8)
 _FEW_LEVELS = 4
 _LEAST_PIXELS, _LEAST_SHARE, _MOST_OF_PEAK, _EACH_SIDE, _MOST_OF_RING = 16, 0.05, 0.6, 0.01, 0.5
 
@@ -27,6 +28,11 @@ def require_clear_cut(levels: np.ndarray, above: int) -> None:
         ValueError: There is such an area; the message names its level and a threshold.
     """
     top = int(levels.max())
+    if top == 1 < above and not cv2.erode((levels > 0).astype(np.uint8), _SQUARE).any():
+        raise ValueError(
+            f"0 and 1, but 1 nowhere in an area, so it may be noise, below the threshold of "
+            f"{above}; save an object as 255, and an empty mask as 0"
+        )
     is_soft = len(np.unique(levels)) > _FEW_LEVELS
     if is_soft and 0 < above <= 255 < top:
         raise ValueError(
@@ -77,10 +83,9 @@ def has_smooth_edge(values: np.ndarray, chosen: np.ndarray) -> bool:
         values: Numbers of labels or colors, `(height, width)`.
         chosen: Whether pixels have a chosen value; bool of the same shape.
     """
-    square = np.ones((3, 3), np.uint8)
-    ring = (cv2.dilate(chosen.astype(np.uint8), square) > 0) & ~chosen
+    ring = (cv2.dilate(chosen.astype(np.uint8), _SQUARE) > 0) & ~chosen
     numbers = values.astype(np.float64)  # Exact, and known to OpenCV.
-    areas = np.unique(values[cv2.dilate(numbers, square) == cv2.erode(numbers, square)])
+    areas = np.unique(values[cv2.dilate(numbers, _SQUARE) == cv2.erode(numbers, _SQUARE)])
     between = ~np.isin(values, areas)
     is_most = np.count_nonzero(between & ring) > _MOST_OF_RING * np.count_nonzero(ring)
     return bool(is_most) and len(np.unique(values[between])) >= _FEW_LEVELS
@@ -89,8 +94,7 @@ def has_smooth_edge(values: np.ndarray, chosen: np.ndarray) -> bool:
 def _flat(levels: np.ndarray) -> np.ndarray:
     """Return the levels, int, of the pixels whose neighbors have nearly the same."""
     gray = np.ascontiguousarray(levels.astype(np.uint8))
-    square = np.ones((3, 3), np.uint8)
-    spread = cv2.dilate(gray, square) - cv2.erode(gray, square)
+    spread = cv2.dilate(gray, _SQUARE) - cv2.erode(gray, _SQUARE)
     return gray[spread <= _FLAT].astype(int)
 
 
