@@ -707,6 +707,22 @@ READ = {
         "data/test_readers.py",
         "test_a_palette_of_sixteen_bits_that_fills_eight",
     ),
+    "compressed BMP": (
+        "data/test_readers.py",
+        "test_run_lengths_of_bmp_are_read_rightly_or_refused",
+    ),
+    "threshold of up to 255 for a smooth mask of more than 8 bits": (
+        MASKS,
+        "test_a_threshold_of_eight_bits_for_deeper_masks_is_refused",
+    ),
+    "picture or mask with a number that its palette lacks": (
+        MASKS,
+        "test_numbers_that_a_palette_lacks_are_refused",
+    ),
+    "TIFF that leaves out empty parts, as GDAL writes with `SPARSE_OK`": (
+        "data/test_readers.py",
+        "test_a_tiff_that_leaves_out_empty_parts_is_refused",
+    ),
     "TIFF of 64-bit integers, half floats, five channels and the like": (
         "data/test_readers.py",
         "test_numbers_that_no_tiff_reader_here_knows_are_named",

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         DecodedCases as DecodedCases,
         decode as decode,
         foreground_shares as foreground_shares,
-        gray_levels as gray_levels,
         resize_image as resize_image,
         resize_mask as resize_mask,
     )
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
         require_outside as require_outside,
     )
     from kerasunet.data.readers.files import count_frames as count_frames, read_image as read_image
+    from kerasunet.data.readers.levels import gray_levels as gray_levels
     from kerasunet.data.splits import Split as Split, split_cases as split_cases
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -34,8 +34,8 @@ class DecodedCases:
     """Cases at one size, row i of each array belonging to case i.
 
     Arrays that come from the cache are mapped from its files and are read-only. Images of another
-    dtype than uint8 are scaled one by one, as `gray_levels` does; of masks of another dtype than
-    bool, the one value beside 0 is the object.
+    dtype than uint8 are scaled as `gray_levels` does, by the range of all, and stretched one by
+    one; of masks of another dtype than bool, the one value beside 0 is the object.
 
     Attributes:
         keys: The keys, in order.
@@ -59,13 +59,17 @@ class DecodedCases:
     objects: Objects = ONE_OBJECT
 
     def __post_init__(self):
+        for name in ("images", "masks"):  # Tensors become arrays; masked ones stay so.
+            object.__setattr__(self, name, np.asanyarray(getattr(self, name)))
         if self.images.ndim != 4 or self.images.shape[:3] != self.masks.shape:
             raise ValueError(
                 "images must have the shape (cases, height, width, channels) and masks (cases, "
                 f"height, width), not {self.images.shape} and {self.masks.shape}"
             )
         if np.ma.is_masked(self.images) or np.ma.is_masked(self.masks):
-            raise ValueError("arrays have masked pixels, under which something may be; fill them")
+            raise ValueError(
+                "the arrays have masked pixels, under which something may be; fill them"
+            )
         counts = [len(self.keys), len(self.groups), len(self.spacings)]
         if {*counts} != {len(self.images)}:
             raise ValueError(
@@ -73,7 +77,8 @@ class DecodedCases:
                 f"{counts[0]:,}, {counts[1]:,} and {counts[2]:,}"
             )
         if self.images.dtype != np.uint8:
-            levels = [np.rint(gray_levels(image)).astype(np.uint8) for image in self.images]
+            scaled = readers.scaling_of(self.images)
+            levels = [np.rint(scaled(image)).astype(np.uint8) for image in self.images]
             object.__setattr__(self, "images", np.reshape(levels, self.images.shape))
         if self.objects.several:
             self.objects.check(self.masks)
@@ -176,40 +181,6 @@ def foreground_shares(cases: Sequence[Case]) -> dict[str, float]:
     return dict(zip((case.key for case in cases), shares.tolist(), strict=True))
 
 
-def gray_levels(pixels: np.ndarray) -> np.ndarray:
-    """Scale an image in memory to gray levels by its dtype and its range.
-
-    Numbers within 0 to 255 are gray levels already. But floats of 0 to 1 are shares of white, as
-    scikit-image and most networks have them. All others, such as 16 bits, Hounsfield units and
-    standardized values, are stretched from their 0.1th to their 99.9th percentile, as in a file.
-
-    Args:
-        pixels: `(height, width)` or `(height, width, channels)`; bool, integer or float.
-
-    Returns:
-        Float32 of the same shape, 0 to 255.
-
-    Raises:
-        ValueError: It holds other things than numbers, NaN or infinite values, or masked pixels.
-    """
-    if np.ma.is_masked(pixels):
-        raise ValueError("an image has masked pixels, under which something may be; fill them")
-    if pixels.dtype.kind not in "buif":
-        raise ValueError(f"an image must hold numbers, gray levels 0 to 255, not {pixels.dtype}")
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels.astype(np.float32)).all():
-        raise ValueError("an image holds NaN or infinite values; replace them with numbers")
-    if pixels.dtype in (np.uint8, bool) or not pixels.size:
-        return readers.to_levels(pixels)
-    low, high = pixels.min(), pixels.max()
-    if low < 0 or high > 255:
-        return readers.to_levels(pixels)
-    is_float = pixels.dtype.kind == "f"
-    if is_float and high <= 1:
-        return pixels.astype(np.float32) * np.float32(255)
-    # What barely exceeds 1 was interpolated; nobody has gray levels of 0 to 2.
-    return readers.to_levels(pixels) if is_float and high <= 2 else pixels.astype(np.float32)
-
-
 def _as_masks(values: np.ndarray) -> np.ndarray:
     found = np.unique(values)
     if len(found) > 2 or (found < 0).any() or not (len(found) < 2 or found[0] == 0):
@@ -238,7 +209,12 @@ def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) ->
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretch a bool mask to a size, (height, width); a pixel is set if half of it was."""
+    """Stretch a mask to a size, (height, width); a pixel is set if half of it was.
+
+    Raises:
+        ValueError: It is not bool, and holds other things than 0 and one value.
+    """
+    mask = mask if mask.dtype == bool else _as_masks(mask)
     return _stretch(mask.astype(np.float32), _checked(size), cv2.INTER_AREA) >= 0.5
 
 
@@ -310,7 +286,7 @@ def _loaded(case: Case) -> Sample:
         if np.shape(sides) != (2,) or not all(0 < side < np.inf for side in sides):
             raise ValueError(f"spacing must be (row, column) in mm, or None, not {spacing!r}")
         several = objects_of((case,)).several
-        return Sample(gray_levels(image), mask if several else _as_masks(mask), spacing)
+        return Sample(readers.gray_levels(image), mask if several else _as_masks(mask), spacing)
     except ValueError as error:
         raise ValueError(f"{case.key}: {error}") from error
 

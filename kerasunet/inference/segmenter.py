@@ -16,8 +16,8 @@ import numpy as np
 
 from kerasunet import models as saved_models
 from kerasunet.data.augmentation import with_flip
-from kerasunet.data.decoding import gray_levels, resize_image
-from kerasunet.data.readers import read_image
+from kerasunet.data.decoding import resize_image
+from kerasunet.data.readers import gray_levels, read_image
 from kerasunet.inference.engines import NetworkSource, chosen_engine, open_engine
 from kerasunet.inference.segmentation import Segmentation, segmentation
 from kerasunet.objects import Objects

@@ -357,8 +357,7 @@ def estimate_seconds(study: Study, workers: int = 1, retry_failed: bool = False)
     runs = study.open_runs(retry_failed)
     if not runs:
         return 0.0
-    known = _known_seconds(study)
-    if not known:
+    if not (known := _known_seconds(study)):
         return len(runs) * _trial_seconds(_most_expensive(runs)) / workers
     overall = mean(known.values())
     return sum(known.get(run.strategy, overall) for run in runs) / workers

@@ -114,6 +114,14 @@ def test_growing_mask_repeats_pixels(seed, rows, columns):
     assert np.array_equal(resize_mask(mask, (4 * rows, 6 * columns)), expected)
 
 
+def test_a_mask_of_numbers_is_resized_as_the_same_in_bool():
+    mask = np.random.default_rng(3).random((20, 24)) < 0.5
+    for numbers in (mask * np.uint8(255), mask * 1, mask * 0.6):
+        assert np.array_equal(resize_mask(numbers, (5, 6)), resize_mask(mask, (5, 6)))
+    with pytest.raises(ValueError, match="masks must be bool, or have 0 and one other value, not"):
+        resize_mask(mask + np.eye(20, 24), (5, 6))
+
+
 def test_mask_that_shrinks_in_one_axis_and_grows_in_the_other():
     mask = np.zeros((4, 40), bool)
     mask[:, 15:22] = True

@@ -1335,6 +1335,17 @@ def test_arrays_for_training_become_what_training_takes(kind):
         assert np.ptp(found) > 200
 
 
+def test_arrays_for_training_are_scaled_by_the_range_of_all():
+    """A dark image among others is dark, in whichever unit."""
+    dark, masks = LEVELS > 200, np.stack([LEVELS > 100] * 2)
+    floats = np.stack([LEVELS.astype(np.float32), dark])[..., None]
+    assert [int(image.max()) for image in decoded(floats, masks).images] == [LEVELS.max(), 1]
+    deep = np.stack([LEVELS * 8.0 - 1000, LEVELS / 2])[..., None].astype(np.int16)
+    assert [np.ptp(image) for image in decoded(deep, masks).images] == [255, 255]
+    tensor = pytest.importorskip("tensorflow").constant(floats)
+    assert np.array_equal(decoded(tensor, masks).images, decoded(floats, masks).images)
+
+
 @pytest.mark.parametrize(
     ("images", "masks", "message"),
     [

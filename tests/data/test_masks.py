@@ -3,6 +3,8 @@
 import io
 import itertools
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from kerasunet.data import load
 from kerasunet.data.cases import MaskCoding
 from kerasunet.data.checking import check
 from kerasunet.data.loading import require_one_code
-from kerasunet.data.readers import read_mask_values
+from kerasunet.data.readers import read_image, read_mask_values
 from kerasunet.runs.preparation import prepare
 from kerasunet.training.settings import FinetuneSettings
 
@@ -184,6 +186,31 @@ def test_fax_counts_from_white_and_is_read(folder):
 def test_numbers_that_a_palette_shows_in_one_color_are_refused(folder):
     made = folder(indexed([BLACK, BLACK, BLACK], OBJECT))
     assert "a.png: its palette shows all 2 numbers in one color, #000000" in refusal(made)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp"])
+def test_numbers_that_a_palette_lacks_are_refused(tmp_path, suffix):
+    """Some programs show them black, others white."""
+    numbers = np.repeat(np.arange(3, dtype=np.uint8), 4)[None].repeat(4, axis=0)
+    picture = Image.fromarray(numbers, "P")
+    picture.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 255])
+    picture.save(path := tmp_path / f"x.{suffix}")
+    assert read_mask_values(path).max() == 2
+    content = path.read_bytes()
+    if suffix == "png":
+        at = content.index(b"PLTE")
+        (length,) = struct.unpack_from(">I", content, at - 4)
+        short = content[at : at + 10]
+        chunk = struct.pack(">I", 6) + short + struct.pack(">I", zlib.crc32(short))
+        content = content[: at - 4] + chunk + content[at + length + 8 :]
+    else:
+        (start,) = struct.unpack_from("<I", content, 10)
+        head = content[:10] + struct.pack("<I", 62) + content[14:46] + struct.pack("<II", 2, 2)
+        content = head + content[54:62] + content[start:]
+    path.write_bytes(content)
+    for read in (read_mask_values, read_image):
+        with pytest.raises(ValueError, match=r"x\.\w+: has number 2, but a palette of 2; save"):
+            read(path)
 
 
 def save_dicom(pixels, path):
@@ -370,6 +397,26 @@ def test_smoothed_masks_of_small_values_are_cut_at_half_of_them(folder):
     made = folder(smoothed(values(8)))
     assert refusal(made).endswith("--mask-threshold 4")
     np.testing.assert_array_equal(mask_in(made, mask_threshold=4), OBJECT)
+
+
+def test_a_threshold_of_eight_bits_for_deeper_masks_is_refused(tmp_path):
+    soft = np.asarray(smoothed(values(255))).astype(np.uint16) * 257
+    write(path := tmp_path / "images/a.png", image_of(OBJECT))
+    write(tmp_path / "masks/a.png", soft)
+    assert refusal(path.parents[1]).endswith("cut it at a gray level: --mask-threshold 32767")
+    message = (
+        r"values up to 65,\d\d5, of which 127 is nearly nothing; give a threshold in their ran"
+    )
+    with pytest.raises(ValueError, match=message):
+        mask_in(path.parents[1], mask_threshold=127)
+    np.testing.assert_array_equal(mask_in(path.parents[1], mask_threshold=32767), OBJECT)
+
+
+def test_a_threshold_takes_no_noise_for_a_mask_of_0_and_1(folder):
+    np.testing.assert_array_equal(mask_in(folder(values(1)), mask_threshold=127), OBJECT)
+    dust = Image.fromarray((np.random.default_rng(0).random(SHAPE) < 0.02).astype(np.uint8))
+    assert "0 and 1, but 1 nowhere in an area, so" in refusal(folder(dust), mask_threshold=127)
+    assert mask_in(folder(dust), mask_threshold=0).any()
 
 
 def test_threshold_cuts_where_it_says(folder):

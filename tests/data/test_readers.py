@@ -441,6 +441,114 @@ def test_channels_and_slices_that_would_be_dropped_are_named(tmp_path, content, 
             reader(tmp_path / "x.tif")
 
 
+def ome(order, planes=""):
+    """OME-XML of 2 slices at 3 times, of which TiffData say where they are."""
+    return (
+        f'<OME xmlns="x" UUID="urn:uuid:1"><Image ID="a"><Pixels ID="b" DimensionOrder="{order}" '
+        'Type="uint8" SizeX="37" SizeY="24" SizeZ="2" SizeC="1" SizeT="3"><Channel ID="c" '
+        f'SamplesPerPixel="1"/>{planes or "<TiffData/>"}</Pixels></Image></OME>'
+    )
+
+
+REVERSED = "".join(
+    f'<TiffData FirstZ="{n % 2}" FirstT="{n // 2}" IFD="{5 - n}"/>' for n in range(6)
+)
+SPLIT = REVERSED.replace("/>", '><UUID FileName="x">urn:uuid:1</UUID></TiffData>') + (
+    '<TiffData FirstT="1" IFD="3"><UUID FileName="y">urn:uuid:2</UUID></TiffData>'
+)
+
+
+@pytest.mark.parametrize(
+    ("description", "usual"),
+    [
+        (ome("XYZTC"), True),
+        (ome("XYTZC"), False),
+        (ome("XYZCT", REVERSED), False),
+        (ome("XYZCT", SPLIT), False),
+        (ome("XYZCT", '<TiffData IFD="7"/>'), True),
+        (ome("XYTZC").replace('SizeC="1"', 'SizeC="3"').replace('l="1"', 'l="3"'), False),
+        (ome("XYZTC").replace("DimensionOrder", "Order"), True),
+        ("<OME>" * 1000 + "<Pixels " * 1000, True),
+    ],
+    ids=str,
+)
+def test_pages_in_another_order_by_their_description_are_refused(tmp_path, description, usual):
+    """A mask whose pages are in the usual order would be that of other frames."""
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "x.tif"
+    pages = [np.roll(GRAY, 3 * number) for number in range(6)]
+    if 'l="3"' in description:
+        pages = [np.roll(RGB, 3 * number, axis=0) for number in range(6)]
+    with tifffile.TiffWriter(path) as file:
+        for number, page in enumerate(pages):
+            kind = "minisblack" if page.ndim == 2 else "rgb"
+            said = None if number else description
+            file.write(page, photometric=kind, description=said, metadata=None, contiguous=False)
+    if not usual:
+        with pytest.raises(ValueError, match=r"x\.tif: pages in another order than slices, then"):
+            read(path, frame=1)
+        return
+    for frame, page in enumerate(pages):
+        np.testing.assert_array_equal(read(path, frame=frame), page)
+
+
+@pytest.mark.parametrize(
+    ("bits", "codes", "lower"),
+    [
+        (8, b"\x04\x01\0\0\x04\x02\0\1", [1, 1, 1, 1]),
+        (8, b"\0\x03\1\3\1\0\1\1\0\0\x04\x02\0\1", [1, 3, 1, 1]),
+        (8, b"\1\1\0\2\2\0\1\1\0\0\x04\x02\0\1", [1, 0, 0, 1]),
+        (4, b"\x04\x13\0\0\0\x04\x22\x22\0\1", [1, 3, 1, 3]),
+        (4, b"\0\x03\x13\x10\1\x10\0\0\x04\x22\0\1", [1, 3, 1, 1]),
+    ],
+    ids=["runs", "plain", "skipped", "4 bits", "odd"],
+)
+def test_run_lengths_of_bmp_are_read_rightly_or_refused(tmp_path, bits, codes, lower):
+    """Pillow has been wrong of pixels that are skipped, and is of odd runs of 4 bits."""
+    palette = bytes(channel for n in range(2**bits) for channel in (n, 2 * n % 256, 7, 0))
+    start, method = 54 + len(palette), {8: 1, 4: 2}[bits]
+    header = (40, 4, 2, 1, bits, method, len(codes), 0, 0, 2**bits, 0)
+    head = struct.pack("<IHHIIiiHHIIiiII", start + len(codes), 0, 0, start, *header)
+    (path := tmp_path / "x.bmp").write_bytes(b"BM" + head + palette + codes)
+    try:
+        read_image(path)
+        assert read_mask_values(path).tolist() == [[2] * 4, lower]
+    except ValueError as refusal:
+        assert "x.bmp: a compressed BMP file of a rare kind; save" in str(refusal)
+        assert 0 in lower or b"\x03\x13" in codes
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
+def test_compressed_numbers_in_either_byte_order(tmp_path, dtype):
+    """Pillow takes signed numbers and floats that libtiff has turned as they are in the file."""
+    tifffile = pytest.importorskip("tifffile")
+    numbers = (DEEP.astype(np.float64) * 7 - 9000).astype(dtype)
+    for name, options in (("a", {}), ("b", {"byteorder": ">"})):
+        kind = {"photometric": "minisblack", "compression": "zlib"}
+        tifffile.imwrite(tmp_path / f"{name}.tif", numbers, **kind, **options)
+        tifffile.imwrite(tmp_path / f"{name}0.tif", numbers, photometric="minisblack", **options)
+    for name in ("a", "b", "b0"):
+        np.testing.assert_array_equal(read(tmp_path / f"{name}.tif"), read(tmp_path / "a0.tif"))
+
+
+@pytest.mark.parametrize("options", [{"rowsperstrip": 4}, {"tile": (16, 16)}], ids=str)
+def test_a_tiff_that_leaves_out_empty_parts_is_refused(tmp_path, options):
+    """GDAL gives them the offset 0, where Pillow finds the header."""
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, GRAY, photometric="minisblack", **options)
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        at = page.tags["TileOffsets" if "tile" in options else "StripOffsets"].valueoffset
+        first = struct.pack("<I", page.dataoffsets[0])
+    content = path.read_bytes()
+    assert content[at : at + 4] == first
+    path.write_bytes(content[:at] + bytes(4) + content[at + 4 :])
+    for reader in (read_image, read_mask_values):
+        with pytest.raises(ValueError, match=r"x\.tif: empty parts are left out, as by GDAL's SPA"):
+            reader(path)
+
+
 @pytest.mark.parametrize(
     ("axes", "options"),
     [("CYX", {"imagej": True}), ("CYX", {"ome": True}), ("ZCYX", {"ome": True})],

@@ -24,8 +24,12 @@ if TYPE_CHECKING:
         read_mask as read_mask,
         read_mask_values as read_mask_values,
         segment_labels as segment_labels,
-        to_levels as to_levels,
         wrong_size as wrong_size,
+    )
+    from kerasunet.data.readers.levels import (
+        gray_levels as gray_levels,
+        level_left_out as level_left_out,
+        scaling_of as scaling_of,
     )
     from kerasunet.data.readers.masks import (
         MaskValues as MaskValues,
@@ -40,6 +44,5 @@ if TYPE_CHECKING:
         have_nothing_in_common as have_nothing_in_common,
         is_dicom as is_dicom,
     )
-    from kerasunet.data.readers.thresholds import level_left_out as level_left_out
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)

@@ -7,6 +7,7 @@ frames lie, and what a segmentation's belong to, is in `dicom_frames`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +36,9 @@ from kerasunet.data.readers.source import (
     Partner,
     Source,
     Unusable,
-    matching_frame,
+    check_order,
+    elsewhere,
+    frames_at,
     millimeters,
     quiet,
     without_equal_channels,
@@ -156,7 +159,7 @@ def _frame_at(source: Source) -> Source:
         return source
     header = _header(replace(source, frame=0))
     planes = dicom_frames.planes(header, frame_count(header))
-    return replace(source, frame=matching_frame(source.partner, planes, source.frame))
+    return replace(source, frame=_matching_frame(source.partner, planes, source.frame))
 
 
 def patient_and_study(source: Source) -> tuple[str, str]:
@@ -315,3 +318,20 @@ def _is_tissue(region: Dataset) -> bool:
     """Return whether both axes of an ultrasound region are lengths, unlike M-mode and Doppler."""
     units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))
     return units == (_CENTIMETERS, _CENTIMETERS)
+
+
+def _matching_frame(partner: Partner, planes: Sequence[np.ndarray | None], frame: int) -> int:
+    """Return the mask's frame for an image's: by position if both have one, else of equal number.
+
+    Of several frames at one position it is the one of equal order.
+
+    Raises:
+        Unusable: None of them lies where the image does, or the order of axes is not known.
+    """
+    if partner.plane is None or all(plane is None for plane in planes):
+        check_order(partner)
+        return frame
+    found = frames_at(partner, planes)
+    if len(found) != partner.times:
+        raise Unusable(elsewhere(partner))
+    return found[partner.time]

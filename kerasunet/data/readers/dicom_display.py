@@ -18,7 +18,7 @@ from scipy.special import expit
 
 from kerasunet.data.readers.dicom_frames import numbers
 from kerasunet.data.readers.dicom_pixels import MORE_BITS, Pixels, need_more_bits
-from kerasunet.data.readers.files import own_range, stretch
+from kerasunet.data.readers.levels import own_range, stretch
 from kerasunet.data.readers.source import Unusable
 
 _COLORS = ("Red", "Green", "Blue")

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom import Dataset
 
-from kerasunet.data.readers.source import Partner, Source, Unusable, elsewhere, frames_at
+from kerasunet.data.readers.source import (
+    Partner,
+    Source,
+    Unusable,
+    elsewhere,
+    frames_at,
+)
 
 ELEMENTS = (
     "SegmentationType",

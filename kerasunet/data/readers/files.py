@@ -22,14 +22,12 @@ from kerasunet.data.readers.source import (
     Partner,
     Source,
     Unusable,
-    check_finite,
     check_outlined,
     kind_of,
 )
 from kerasunet.files import FileWarning, expanded
 
 SIZE_LIMIT = 100_000_000
-_OUTER_PERCENTILES = (0.1, 99.9)
 _READERS = {"DICOM": "dicom", "NIfTI": "nifti", "NRRD": "itk", "MetaImage": "itk"}
 _EXTRAS = {"NRRD": "itk", "MetaImage": "itk"}
 _ONE_FRAME = ("PNG", "JPEG", "BMP", "GIF", "WebP")
@@ -340,56 +338,6 @@ def _reader(kind: str) -> ModuleType:
     except ImportError:
         extra = _EXTRAS.get(kind, "dicom")
         raise Unusable(f'{kind} needs an extra: pip install "kerasunet[{extra}]"') from None
-
-
-def to_levels(pixels: np.ndarray) -> np.ndarray:
-    """Map pixel values to gray levels: 8 bits as they are, others by the image's own range.
-
-    Args:
-        pixels: `(height, width)` or `(height, width, 3)`, bool, integer or float.
-
-    Returns:
-        Float32 of the same shape, 0 to 255.
-
-    Raises:
-        Unusable: There are NaN or infinite values.
-    """
-    if pixels.dtype == bool:
-        return pixels * np.float32(255)
-    if pixels.dtype == np.uint8:
-        return pixels.astype(np.float32)
-    return stretch(pixels, *own_range(pixels))
-
-
-def own_range(pixels: np.ndarray) -> tuple[float, float]:
-    """Return the values that become black and white in an image without a stated window.
-
-    They are the 0.1th and 99.9th percentile: the few dead pixels, burnt-in markers and pieces of
-    metal of a radiograph would otherwise squeeze the anatomy into a fraction of the range. Where
-    less than that share of the pixels differs from the rest, they are the smallest and largest.
-    """
-    low, high = np.percentile(pixels, _OUTER_PERCENTILES, method="nearest").tolist()
-    return (low, high) if low < high else (pixels.min().item(), pixels.max().item())
-
-
-def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Map values up to `low` to 0, from `high` on to 255, linearly in between.
-
-    Where both are one value, only what is above it is white: a constant image becomes black.
-    """
-    check_finite(pixels)
-    if not low < high:
-        return np.where(pixels > low, np.float32(255), np.float32(0))
-    scale = 255 / (high - low)
-    if not 0 < scale < np.inf:
-        raise Unusable(
-            "the range of its values is too large or too small for floating point; rescale them"
-        )
-    exact = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
-    levels = np.clip(pixels.astype(exact), low, high)
-    levels -= low
-    levels *= scale
-    return np.minimum(levels, 255).astype(np.float32, copy=False)  # Products are rounded, too.
 
 
 def wrong_size(path, found: Sequence[int], wanted: Sequence[int], *, image="its image") -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from kerasunet.data.readers import volumes
-from kerasunet.data.readers.files import to_levels
+from kerasunet.data.readers.levels import to_levels
 from kerasunet.data.readers.masks import MaskValues, stored
 from kerasunet.data.readers.source import (
     TURN,

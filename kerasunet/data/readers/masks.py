@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kerasunet.data.readers.levels import has_smooth_edge, require_clear_cut
 from kerasunet.data.readers.source import Unusable, check_finite, without_equal_channels
-from kerasunet.data.readers.thresholds import has_smooth_edge, require_clear_cut
 
 _OPAQUE, _TRANSPARENT = 255, "transparent"
 _VOID_NUMBER, _VOID_COLOR, _BINARY = 255, "#e0e0c0", {1, 255}
@@ -253,7 +253,7 @@ def _ambiguity(mask: MaskValues, others: list[int], count: int) -> str:
     if _is_cut_out(mask):
         return _CUT_OUT
     found = f"not a binary mask, it has {count:,} different {_what(mask)}"
-    level = 127 if mask.palette is not None else min(127, mask.values.max() // 2)
+    level = 127 if mask.palette is not None else mask.values.max() // 2
     cut = f"cut it at a gray level: --mask-threshold {level:.0f}"
     is_numbered = not mask.lossy and mask.palette is None and others == [*range(1, count)]
     if mask.lossy or (count > _MOST_SMOOTHED and not is_numbered):

@@ -17,7 +17,7 @@ from nibabel.orientations import io_orientation
 from nibabel.spatialimages import HeaderDataError
 
 from kerasunet.data.readers import volumes
-from kerasunet.data.readers.files import to_levels
+from kerasunet.data.readers.levels import to_levels
 from kerasunet.data.readers.masks import MaskValues, stored
 from kerasunet.data.readers.source import Partner, Source, Unusable, quiet, without_equal_channels
 from kerasunet.data.readers.volumes import Volume

@@ -1,8 +1,7 @@
 """What image files say that Pillow does not do.
 
 Of TIFF: what stands beside the pixels; of PNG: opacity and transparency of few and of 16 bits; of
-BMP: gray palettes of other than 256 levels; of all: EXIF without decoding, wherever it stands, and
-damage that Pillow decodes without a word.
+BMP: gray palettes and run lengths; of all: EXIF without decoding, and damage.
 """
 
 from __future__ import annotations
@@ -11,16 +10,18 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from io import BytesIO
 
 import numpy as np
 from PIL import ImagePalette, TiffImagePlugin as tags
+from PIL.BmpImagePlugin import BmpImageFile
 from PIL.Image import Image, frombytes
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from kerasunet.data.readers.source import Source, Unusable, heard_native_code, millimeters
+from kerasunet.data.readers.source import Source, Unusable, chunks, heard_native_code, millimeters
 
 _IMAGEJ_UNIT = re.compile(r"\AImageJ=.*?^unit=(mm|cm|micron)$", re.MULTILINE | re.DOTALL)
 _IMAGEJ_STACK = re.compile(r"\AImageJ=.*?^images=(\d+)$", re.MULTILINE | re.DOTALL)
@@ -31,24 +32,23 @@ _CUT_STACK = re.compile(r'\A\{.*"shape": \[(\d+), .*"truncated": true')
 _BIG, _DEPTH, _PLANES = b"+", 32997, 33629  # BigTIFF's version; slices in one directory, two ways.
 _MOST_CHANNELS, _MOST_SHOWN = 4, 7  # ImageJ shows seven together; more are slices.
 _NEW_SUBFILE_TYPE, _REDUCED, _MOST_PAGES, _YCBCR = 254, 1, 16, 6
-_UNIT_MM, _FAX = {"mm": 1.0, "cm": 10.0, "micron": 0.001}, ("tiff_ccitt", "group3", "group4")
+_UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
+_FAX, _DEFLATED = ("tiff_ccitt", "group3", "group4"), ("tiff_adobe_deflate", "tiff_deflate")
 _SAMPLE_KINDS = {1: "integers", 2: "signed integers", 3: "floats", 5: "complex integers"}
-_COLORS, _HEAD_BYTES, _PIECE, _MOST_UNPACKED = 256, 1 << 18, 1 << 20, 4
-_JPEG, _RARE_JPEG = (0xFFC0, 0xFFC1, 0xFFC2), {0xFFC3: "lossless JPEG", 0xFFF7: "JPEG-LS"}
 DEEP_GRAY = "LA;16B"
 """Pillow's name for gray levels of 16 bits with an opacity, of which it keeps the upper bytes."""
+_FOUR_BYTES, _THREE_OF_FOUR = "RGBA", "BGRX"
 _SCALES, _DEEP_PIXELS = {"L;2": 85, "L;4": 17}, ("RGB;16B", "I;16B")
-_CORE_HEADER, _BITS_AT, _BITS_OF_CORE_AT, _CHUNK_HEAD = 12, 28, 24, 8
-_PNG_MARK, _THREE_OF_FOUR = b"\x89PNG\r\n\x1a\n", "BGRX"
-_FOUR_BYTES, _DEFLATED = "RGBA", ("tiff_adobe_deflate", "tiff_deflate")
+_CORE_HEADER, _BITS_AT, _BITS_OF_CORE_AT = 12, 28, 24
 _STRIPS = ((tags.STRIPOFFSETS, tags.STRIPBYTECOUNTS), (tags.TILEOFFSETS, tags.TILEBYTECOUNTS))
+_COLORS, _ORIENTATION, _PIECE, _MOST_UNPACKED = 256, 0x0112, 1 << 20, 4
 _SURPLUS = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker")
 _BROKEN = re.compile(r"(Corrupt JPEG data|Premature end of JPEG|Inconsistent progression)")
 _DAMAGED = (
     "damaged: {}, so part of its pixels may be wrong; copy or export it again, or, if it looks "
     "whole in a viewer, save it as PNG"
 )
-_ORIENTATION, ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)
+ON_THEIR_SIDE = (5, 6, 7, 8)
 """EXIF orientations that exchange height and width."""
 
 
@@ -69,21 +69,6 @@ def rare_numbers(source: Source) -> str:
             "which is not read; save gray levels as integers of 8 or 16 bits or floats of 32, "
             "colors with 8 or 16 bits"
         )
-    return ""
-
-
-def rare_jpeg(source: Source) -> str:
-    """Describe a JPEG file that Pillow does not open (ITU-T T.81, B.2); empty if it is damaged."""
-    source.file.seek(0)
-    head = source.file.read(_HEAD_BYTES)
-    at = 2
-    with suppress(struct.error):
-        while True:
-            marker, length = struct.unpack_from(">HH", head, at)
-            if (name := _RARE_JPEG.get(marker)) or (marker in _JPEG and head[at + 4] != 8):
-                name = name or f"JPEG of {head[at + 4]} bits"
-                return f"{name}, which is not read as a picture; convert it to PNG"
-            at += 2 + length
     return ""
 
 
@@ -178,17 +163,24 @@ def _check_order(picture: TiffImageFile, stated: str) -> None:
         raise Unusable("pages in another order than slices, then points in time; save it by ImageJ")
 
 
-def check_colors(picture: TiffImageFile) -> None:
-    """Refuse colors that Pillow decodes wrongly or not, and channels that it drops."""
-    header = picture.tag_v2
-    is_raw = header.get(tags.COMPRESSION, 1) == 1
-    if is_raw and header.get(tags.PHOTOMETRIC_INTERPRETATION) == _YCBCR:
-        raise Unusable("uncompressed YCbCr colors; save it as RGB, or as PNG")
-    bits = max(header.get(tags.BITSPERSAMPLE, (1,)))
-    if header.get(tags.PLANAR_CONFIGURATION, 1) == 2 and bits > 8:
-        raise Unusable("16-bit colors stored plane by plane; save them interleaved, or as PNG")
-    if (count := header.get(tags.SAMPLESPERPIXEL, 1)) > _MOST_CHANNELS:
+def check_storage(picture: TiffImageFile) -> None:
+    """Refuse pixels that Pillow drops, or decodes wrongly, because of how they are stored."""
+    said = picture.tag_v2
+    if (count := said.get(tags.SAMPLESPERPIXEL, 1)) > _MOST_CHANNELS:
         raise Unusable(f"{count} channels; save gray levels, or red, green and blue")
+    if said.get(tags.PHOTOMETRIC_INTERPRETATION) == _YCBCR and said.get(tags.COMPRESSION, 1) == 1:
+        raise Unusable("uncompressed YCbCr colors; save it as RGB, or as PNG")
+    if said.get(tags.PLANAR_CONFIGURATION, 1) == 2 and max(said.get(tags.BITSPERSAMPLE, (1,))) > 8:
+        raise Unusable("16-bit colors stored plane by plane; save them interleaved, or as PNG")
+    if any(0 in said.get(offsets, ()) for offsets, _ in _STRIPS):
+        raise Unusable("empty parts are left out, as by GDAL's SPARSE_OK; save it in full")
+
+
+def check_numbers(picture: Image) -> None:
+    """Refuse numbers that the palette lacks: some programs show them black, others white."""
+    count, highest = len(picture.getpalette("RGB") or []) // 3, np.asarray(picture).max()
+    if highest >= count:
+        raise Unusable(f"has number {highest}, but a palette of {count}; save it as gray or RGB")
 
 
 def mend_palette(picture: TiffImageFile) -> None:
@@ -226,7 +218,7 @@ def exif_orientation(picture: ImageFile, source: Source) -> int:
 def _has_late_exif(source: Source) -> bool:
     """Return whether a PNG file has EXIF after its pixels."""
     start = source.file.tell()
-    kinds = [kind for kind, _ in _chunks(source)]
+    kinds = [kind for kind, _ in chunks(source)]
     source.file.seek(start)
     return b"eXIf" in kinds[kinds.index(b"IDAT") :] if b"IDAT" in kinds else False
 
@@ -247,8 +239,8 @@ def check_whole(picture: ImageFile, source: Source, *, exact: bool) -> None:
         _check_chunks(source)
     elif isinstance(picture, TiffImageFile) and picture.info.get("compression") in _DEFLATED:
         _check_strips(picture, source)
-    elif source.kind == "BMP" and exact:
-        _check_fourth_bytes(picture, source)
+    elif source.kind == "BMP":
+        _check_bytes(picture, source, exact=exact)
     elif source.kind == "JPEG":
         source.file.seek(0)
         if remark := check_codes(source.file.read()):
@@ -260,22 +252,13 @@ def check_whole(picture: ImageFile, source: Source, *, exact: bool) -> None:
 
 def _check_chunks(source: Source) -> None:
     """Compare the checksums of the parts of a PNG that say what is seen (ISO 15948, 5.3)."""
-    for kind, length in _chunks(source):
+    for kind, length in chunks(source):
         if kind == b"IEND":
             return
         content, end = source.file.read(length), source.file.read(4)
         matters = kind[:1].isupper() or kind == b"tRNS" or not kind.isalpha()
         if len(end) == 4 and matters and zlib.crc32(kind + content) != int.from_bytes(end, "big"):
             raise Unusable(_DAMAGED.format("a checksum does not fit"))
-
-
-def _chunks(source: Source) -> Iterator[tuple[bytes, int]]:
-    """Yield kind and length of each part of a PNG; the file stands at its content then."""
-    at = source.file.seek(len(_PNG_MARK))
-    while len(head := source.file.read(_CHUNK_HEAD)) == _CHUNK_HEAD:
-        length, kind = struct.unpack(">I4s", head)
-        yield kind, length
-        at = source.file.seek(at + _CHUNK_HEAD + length + 4)
 
 
 def _check_strips(picture: TiffImageFile, source: Source) -> None:
@@ -330,12 +313,7 @@ def take_transparency(picture: ImageFile, raw_mode: str) -> int | tuple[int, ...
 
 
 def with_opacity(pixels: np.ndarray, transparent: int | tuple[int, ...]) -> np.ndarray:
-    """Add a channel of opacity to gray levels or colors: 0 where they are transparent.
-
-    Args:
-        pixels: Uint16, `(height, width)` or `(height, width, 3)`.
-        transparent: The level, or the color.
-    """
+    """Add a channel of opacity to uint16 levels or colors: 0 where they are the transparent one."""
     channels = pixels if pixels.ndim == 3 else pixels[..., None]
     opaque = (channels != np.asarray(transparent)).any(axis=2, keepdims=True)
     return np.concatenate([channels, opaque * np.uint16(np.iinfo(np.uint16).max)], axis=2)
@@ -364,8 +342,7 @@ def bmp_levels(picture: ImageFile, source: Source) -> np.ndarray | None:
 
     It judges by the palette alone: black and white is one bit, a ramp of gray eight.
     """
-    usual = {"1": 1, "L": 8}.get(picture.mode)
-    bits = _bits_of(source)
+    usual, bits = {"1": 1, "L": 8}.get(picture.mode), _bits_of(source)
     if usual in (None, bits):
         return None
     codec, _, offset, arguments = picture.tile[0]
@@ -381,10 +358,22 @@ def bmp_levels(picture: ImageFile, source: Source) -> np.ndarray | None:
     return (values == 1) * np.uint8(255) if usual == 1 else values
 
 
-def _check_fourth_bytes(picture: ImageFile, source: Source) -> None:
-    """Refuse a BMP mask in which a byte that is no color varies; OpenCV 4 wrote opacity so."""
-    _, _, offset, arguments = picture.tile[0]
-    if isinstance(arguments, tuple) and arguments[0] == _THREE_OF_FOUR:
+def _check_bytes(picture: ImageFile, source: Source, *, exact: bool) -> None:
+    """Refuse a BMP whose run lengths OpenCV decodes otherwise, and a mask that may have opacity.
+
+    Pillow is wrong of pixels that are skipped; OpenCV 4 wrote opacity into a byte that is no color.
+    """
+    codec, _, offset, arguments = picture.tile[0]
+    if codec == "bmp_rle":
+        import cv2  # As above.
+
+        source.file.seek(0)
+        content = source.file.read()
+        known = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+        decoded = np.asarray(BmpImageFile(BytesIO(content)).convert("RGB"))
+        if known is None or not np.array_equal(known, decoded):
+            raise Unusable("a compressed BMP file of a rare kind; save it as PNG")
+    elif exact and isinstance(arguments, tuple) and arguments[0] == _THREE_OF_FOUR:
         source.file.seek(offset)
         content = source.file.read(4 * picture.width * picture.height)
         if np.ptp(np.frombuffer(content, np.uint8)[3::4]):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 
 import numpy as np
@@ -28,22 +28,23 @@ from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from kerasunet.data.readers.files import SIZE_LIMIT, to_levels
+from kerasunet.data.readers.files import SIZE_LIMIT
+from kerasunet.data.readers.levels import to_levels
 from kerasunet.data.readers.masks import MaskValues, indexed, stored
 from kerasunet.data.readers.pillow_gaps import (
     DEEP_GRAY,
     ON_THEIR_SIDE,
     bmp_levels,
     check_canvas,
-    check_colors,
+    check_numbers,
     check_stack,
+    check_storage,
     check_whole,
     counts_from_white,
     exif_orientation,
     full_pages,
     joined_bytes,
     mend_palette,
-    rare_jpeg,
     rare_numbers,
     scale_transparency,
     shows_zero_as_white,
@@ -60,10 +61,12 @@ from kerasunet.data.readers.source import (
     check_order,
     heard_native_code,
     quiet,
+    rare_jpeg,
     without_equal_channels,
 )
 
 _DEEP = re.compile("(RGB|RGBA|RGBX);16[BLN]")
+_IN_FILE_ORDER = re.compile(r"([IF];\d+)B([SF])\Z")  # As Pillow takes what libtiff has turned.
 _OPPOSITE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _FORMATS = {
     "PNG": PngImagePlugin.PngImageFile,
@@ -162,7 +165,7 @@ def _palette(picture: Image) -> np.ndarray:
 def count_frames(source: Source) -> int:
     """Return the number of pages of a TIFF; other files have one."""
     with _silence(source):
-        return _page_count(_open(source))
+        return len(_pages(_open(source)))
 
 
 def read_embedded(content: bytes, size_limit: int = SIZE_LIMIT) -> np.ndarray:
@@ -221,7 +224,7 @@ def locate(source: Source) -> Partner:
         return Partner(
             source.name,
             source.frame,
-            _page_count(picture),
+            len(_pages(picture)),
             shape=(height, width),
             order="unknown" if exif in ON_THEIR_SIDE else order,
             exif=exif,
@@ -278,13 +281,13 @@ def _open(source: Source) -> ImageFile:
     if isinstance(picture, TiffImageFile):
         check_stack(picture, source)
     if source.frame:
-        source.check_frame(_page_count(picture))
+        source.check_frame(len(_pages(picture)))
     if isinstance(picture, TiffImageFile):
         picture.seek(_pages(picture)[source.frame])
     source.check_size(*picture.size)
     if isinstance(picture, TiffImageFile):
         mend_palette(picture)
-        check_colors(picture)
+        check_storage(picture)
     if source.kind in _ANIMATED and (count := getattr(picture, "n_frames", 1)) > 1:
         raise Unusable(f"an animation of {count:,} pictures; export what was outlined as PNG")
     if source.kind == "GIF":
@@ -292,10 +295,6 @@ def _open(source: Source) -> ImageFile:
     if source.kind == "PNG":
         scale_transparency(picture, _raw_mode_of(picture))
     return picture
-
-
-def _page_count(picture: ImageFile) -> int:
-    return len(_pages(picture))
 
 
 def _pages(picture: ImageFile) -> Sequence[int]:
@@ -338,15 +337,19 @@ def _with_lower_bytes(upper: np.ndarray, source: Source) -> np.ndarray:
     """Add the lower bytes to the upper ones of 16-bit colors, of as many channels."""
     lower = _open(source)
     lower.info.pop("transparency", None)
-    _take_lower_bytes(lower)
+    _take_as(lower, lambda mode: mode[:-1] + _OPPOSITE[mode[-1]])
     return upper.astype(np.uint16) << 8 | _array(_upright(lower))
 
 
 def _upright(picture: ImageFile) -> Image:
     """Decode a picture and turn it as its EXIF orientation says."""
     by_libtiff = any(tile[0] == "libtiff" for tile in picture.tile)
+    if by_libtiff:
+        _take_as(picture, lambda mode: _IN_FILE_ORDER.sub(r"\1N\2", mode))
     with heard_native_code(_LIBTIFF) if by_libtiff else nullcontext():
         picture.load()
+    if picture.mode == "P":
+        check_numbers(picture)
     with suppress(Exception):  # Broken metadata is no reason to refuse good pixels.
         ImageOps.exif_transpose(picture, in_place=True)
     return picture
@@ -380,15 +383,12 @@ def _is_deep_color(picture: ImageFile) -> bool:
     return _DEEP.fullmatch(_raw_mode_of(picture)) is not None
 
 
-def _take_lower_bytes(picture: ImageFile) -> None:
-    """Make a picture, not yet decoded, decode to the lower bytes of its 16-bit colors."""
-    picture.tile = [tile._replace(args=_opposite(tile.args)) for tile in picture.tile]
-
-
-def _opposite(arguments: str | tuple | None) -> str | tuple:
-    raw_mode = _raw_mode(arguments)
-    raw_mode = raw_mode[:-1] + _OPPOSITE[raw_mode[-1]]
-    return (raw_mode, *arguments[1:]) if isinstance(arguments, tuple) else raw_mode
+def _take_as(picture: ImageFile, change: Callable[[str], str]) -> None:
+    """Make Pillow take the pixels of a picture, not yet decoded, as stored in another way."""
+    for number, tile in enumerate(picture.tile):
+        mode, rest = change(_raw_mode(tile.args)), tile.args[1:] if tile.args else ""
+        arguments = (mode, *rest) if isinstance(tile.args, tuple) else mode
+        picture.tile[number] = tile._replace(args=arguments)
 
 
 def _raw_mode_of(picture: ImageFile) -> str:

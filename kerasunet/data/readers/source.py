@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import re
+import struct
 import tempfile
 import threading
 import warnings
@@ -30,8 +31,10 @@ _STANDARD_ERROR = 2
 _WARNING = r"(pydicom|highdicom|nibabel|PIL|numpy|kerasunet\.data\.(readers|writers))(\.|$)"
 _META_IMAGE = re.compile(rb"\s*(ObjectType|NDims|Comment)\s*=")
 _FIRST_TYPES = (b"UL", b"CS", b"UI", b"DA", b"TM", b"OB", b"LO", b"SH")
-_HEAD_BYTES = 352
 _LEAST_ALIKE, _SMALL = 0.3, 64
+_HEAD_BYTES, _HEAD_OF_JPEG = 352, 1 << 18
+_JPEG, _RARE_JPEG = (0xFFC0, 0xFFC1, 0xFFC2), {0xFFC3: "lossless JPEG", 0xFFF7: "JPEG-LS"}
+_PNG_MARK, _CHUNK_HEAD = b"\x89PNG\r\n\x1a\n", 8
 _OTHERS = {
     rb"version https://git-lfs": "a pointer of Git LFS; fetch what it stands for: git lfs pull",
     rb"(?i)\s*<(!doctype )?html": "a web page, as of a failed download; download the image again",
@@ -227,7 +230,7 @@ def _kind_by(head: bytes) -> str | None:
         return "NRRD"
     if _META_IMAGE.match(head):
         return "MetaImage"
-    if head[:8] == b"\x89PNG\r\n\x1a\n":
+    if head[:8] == _PNG_MARK:
         return "PNG"
     if head[:3] == b"\xff\xd8\xff":
         return "JPEG"
@@ -241,6 +244,30 @@ def _kind_by(head: bytes) -> str | None:
         return "NIfTI"
     # Two letters are not enough: the upper bytes of the header's size must be zero as well.
     return "BMP" if head[:2] == b"BM" and head[15:18] == b"\0\0\0" else None
+
+
+def rare_jpeg(source: Source) -> str:
+    """Describe a JPEG file that is not read (ITU-T T.81, B.2); empty if it is damaged."""
+    source.file.seek(0)
+    head = source.file.read(_HEAD_OF_JPEG)
+    at = 2
+    with suppress(struct.error):
+        while True:
+            marker, length = struct.unpack_from(">HH", head, at)
+            if (name := _RARE_JPEG.get(marker)) or (marker in _JPEG and head[at + 4] != 8):
+                name = name or f"JPEG of {head[at + 4]} bits"
+                return f"{name}, which is not read as a picture; convert it to PNG"
+            at += 2 + length
+    return ""
+
+
+def chunks(source: Source) -> Iterator[tuple[bytes, int]]:
+    """Yield kind and length of each part of a PNG; the file stands at its content then."""
+    at = source.file.seek(len(_PNG_MARK))
+    while len(head := source.file.read(_CHUNK_HEAD)) == _CHUNK_HEAD:
+        length, kind = struct.unpack(">I4s", head)
+        yield kind, length
+        at = source.file.seek(at + _CHUNK_HEAD + length + 4)
 
 
 def is_dicom(head: bytes) -> bool:
@@ -304,23 +331,6 @@ def frames_at(partner: Partner, planes: Sequence[np.ndarray | None]) -> list[int
         for index, (within, across) in enumerate(found)
         if within <= TOLERANCE and across <= TOLERANCE
     ]
-
-
-def matching_frame(partner: Partner, planes: Sequence[np.ndarray | None], frame: int) -> int:
-    """Return the mask's frame for an image's: by position if both have one, else of equal number.
-
-    Of several frames at one position it is the one of equal order.
-
-    Raises:
-        Unusable: None of them lies where the image does, or the order of axes is not known.
-    """
-    if partner.plane is None or all(plane is None for plane in planes):
-        check_order(partner)
-        return frame
-    found = frames_at(partner, planes)
-    if len(found) != partner.times:
-        raise Unusable(elsewhere(partner))
-    return found[partner.time]
 
 
 def check_order(partner: Partner) -> None:
