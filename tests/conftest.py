@@ -122,14 +122,14 @@ def _own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_pretraining():
-    """Return the settings of a few steps of pre-training of a U-Net of depth 2 with 4 filters."""
+    """Return the settings of a few steps of pre-training of a U-Net of depth 1 with 4 filters."""
     from kerasunet.training import Architecture, Optimization, PretrainSettings
 
     return PretrainSettings(
         data="simulated-natural:16",
         validation_data="simulated-natural:4",
         image_size=32,
-        architecture=Architecture(base_filters=4, depth=2),
+        architecture=Architecture(base_filters=4, depth=1),
         optimization=Optimization(steps=12, batch_size=4, validate_every=6),
     )
 

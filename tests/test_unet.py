@@ -148,11 +148,11 @@ def test_errors_name_what_was_given(arguments, message):
 @pytest.mark.slow
 def test_weights_of_a_file_are_taken_over_and_the_head_only_if_it_fits(tiny_model_file):
     source = keras.models.load_model(tiny_model_file)
-    same = UNet(base_filters=4, depth=2, weights=tiny_model_file)
+    same = UNet(base_filters=4, depth=1, weights=tiny_model_file)
     image = np.random.default_rng(3).uniform(0, 255, (1, 32, 32, 1))
     np.testing.assert_array_equal(same.predict_on_batch(image), source.predict_on_batch(image))
 
-    more_classes = UNet(base_filters=4, depth=2, classes=3, weights=tiny_model_file)
+    more_classes = UNet(base_filters=4, depth=1, classes=3, weights=tiny_model_file)
     np.testing.assert_array_equal(
         more_classes.get_layer("dec1_conv2").get_weights()[0],
         source.get_layer("dec1_conv2").get_weights()[0],
@@ -162,16 +162,16 @@ def test_weights_of_a_file_are_taken_over_and_the_head_only_if_it_fits(tiny_mode
 
 def test_weights_of_another_architecture_are_refused(tiny_model_file):
     with pytest.raises(ValueError, match="layer enc1_conv1 has weights of shape"):
-        UNet(base_filters=8, depth=2, weights=tiny_model_file)
+        UNet(base_filters=8, depth=1, weights=tiny_model_file)
     with pytest.raises(ValueError, match="a different architecture"):
-        UNet(base_filters=4, depth=3, weights=tiny_model_file)
+        UNet(base_filters=4, depth=2, weights=tiny_model_file)
 
 
 def test_h5_weights_make_the_round_trip(tiny_model_file, tmp_path):
     source = keras.models.load_model(tiny_model_file)
     path = tmp_path / "unet.weights.h5"
     models.save_weights(source, path)
-    copy = UNet(base_filters=4, depth=2, weights=path)
+    copy = UNet(base_filters=4, depth=1, weights=path)
     for mine, theirs in zip(copy.get_weights(), source.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     with h5py.File(path) as file:
@@ -179,7 +179,7 @@ def test_h5_weights_make_the_round_trip(tiny_model_file, tmp_path):
         file.visititems(lambda _, item: sizes.append(getattr(item, "size", 0)))
         assert sum(sizes) == source.count_params()
     with pytest.raises(ValueError, match="do not fit this U-Net"):
-        UNet(base_filters=8, depth=2, weights=path)
+        UNet(base_filters=8, depth=1, weights=path)
     with pytest.raises(ValueError, match=r"ends in \.weights\.h5"):
         models.save_weights(source, tmp_path / "unet.h5")
 
@@ -209,6 +209,6 @@ def test_channels_first_in_keras_json_changes_nothing():
 
 
 def test_numbers_of_numpy_and_paths_are_taken(tiny_model_file):
-    four, two = np.int64(4), np.int32(2)
-    model = UNet((np.int64(32), 32, np.int64(1)), four, two, weights=tiny_model_file)
-    assert model.count_params() == UNet(base_filters=4, depth=2).count_params()
+    four, one = np.int64(4), np.int32(1)
+    model = UNet((np.int64(32), 32, np.int64(1)), four, one, weights=tiny_model_file)
+    assert model.count_params() == UNet(base_filters=4, depth=1).count_params()

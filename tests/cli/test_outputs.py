@@ -120,7 +120,7 @@ def earlier(finished, place) -> Path:
 @pytest.mark.parametrize(
     ("words", "saying"),
     [
-        (["--image-size", 42], "image size 42: this U-Net needs a multiple of"),
+        (["--image-size", 43], "image size 43: this U-Net needs a multiple of"),
         (["--keep", "best", "--validation-size", 0], "keep='best' and patience need validation"),
         (["--layers", "nothing"], "nothing: no block or layer of this name"),
         (["--unfreeze", "deep:9@0", "all@1"], "deep:9: this U-Net has"),

@@ -231,7 +231,7 @@ def test_a_strategy_that_does_not_fit_is_told(page, tmp_path):
     _upload_discs(page, tmp_path)
     _train(page, "shallow:7", 20)
     alert = page.locator("#finetune-status [role=alert]")
-    alert.get_by_text(re.compile("this U-Net has 5 blocks")).wait_for()
+    alert.get_by_text(re.compile("this U-Net has 3 blocks")).wait_for()
 
 
 def test_everything_goes_with_the_session(open_page, demo_place, tmp_path):

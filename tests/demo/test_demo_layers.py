@@ -325,7 +325,7 @@ def test_another_network_has_its_own_blocks(open_page):
     other.get_by_role("button", name="Network and data").click()
     other.get_by_label("Start from").first.click()
     other.get_by_role("option", name="tiny").click()
-    other.wait_for_function("document.querySelectorAll('#layers-unet button').length === 5")
+    other.wait_for_function("document.querySelectorAll('#layers-unet button').length === 3")
     eventually(other, lambda: "--init tiny" in _command(other), True)
     assert other.faults == []
     other.close()

@@ -298,7 +298,7 @@ def test_tiles_leave_the_image_as_it_is(tiny_model_file):
 
 def test_tiles_that_do_not_fit_are_named(tiny_model_file):
     for settings, message in (
-        ({"tile": 30}, "tile must be a multiple of 4 for this model, not 30"),
+        ({"tile": 31}, "tile must be a multiple of 2 for this model, not 31"),
         ({"tile": 32, "overlap": 32}, "overlap must be 0 to 31 with tiles of 32, not 32"),
         ({"overlap": 4}, "overlap 4 needs tiles"),
     ):

@@ -83,7 +83,7 @@ def test_what_a_run_warns_of_is_shown_in_the_demo(settings, tmp_path):
 
 @pytest.mark.slow
 def test_a_failed_run_tells_why(settings, tmp_path):
-    run = BackgroundRun(replace(settings, image_size=18), tmp_path / "run")
+    run = BackgroundRun(replace(settings, image_size=17), tmp_path / "run")
     last = _watch(run)[-1]
     assert last.phase == "failed"
-    assert last.message == "image size 18: this U-Net needs a multiple of 4"
+    assert last.message == "image size 17: this U-Net needs a multiple of 2"

@@ -32,7 +32,7 @@ SETTINGS = FinetuneSettings(
     validation_size=2,
     folds=3,
     image_size=32,
-    architecture=Architecture(base_filters=4, depth=2),
+    architecture=Architecture(base_filters=4, depth=1),
     optimization=Optimization(
         steps=60, batch_size=4, validate_every=30, learning_rate=5e-3, deterministic=True
     ),

@@ -29,7 +29,7 @@ from kerasunet.training import FinetuneSettings, Optimization
 
 pytestmark = pytest.mark.usefixtures("one_worker")
 LAYOUT = NetworkLayout.unet(depth=4, normalization="batch")
-SMALL = NetworkLayout.unet(depth=2, normalization="batch")
+SMALL = NetworkLayout.unet(depth=1, normalization="batch")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def settings(tiny_model_file) -> StudySettings:
             image_size=32,
             optimization=Optimization(steps=4, batch_size=2, validate_every=2, deterministic=True),
         ),
-        strategies=("none", "scratch", "contracting", "shallow:3", "deep:1"),
+        strategies=("none", "scratch", "contracting", "shallow:2", "deep:1"),
         train_sizes=(4,),
         only_folds=(0,),
     )
@@ -75,7 +75,7 @@ def test_learning_rates_of_a_study_are_those_of_a_run(rate):
 def test_plan_goes_fold_by_fold_and_names_each_run_once(settings):
     wide = replace(settings, train_sizes=(2, 4), seeds=(0, 1), only_folds=None)
     runs = plan(wide, SMALL)
-    assert len(runs) == 3 * 2 * 2 * 4  # shallow:3 is the contracting path of depth 2
+    assert len(runs) == 3 * 2 * 2 * 4  # shallow:2 is the contracting path of depth 1
     assert [run.fold for run in runs] == sorted(run.fold for run in runs)
     assert len({run.name for run in runs}) == len({run.identity for run in runs}) == len(runs)
     assert {run.settings.optimization.steps for run in runs} == {4}
@@ -337,8 +337,8 @@ def test_command_line_prints_the_plan_and_runs_nothing(call_cli, tmp_path, setti
         *("--init", settings.run.init, "--strategies", "shallow:*", "none", "--train-sizes", 2, 4),
     )
     assert done.returncode == 0, done.stderr
-    assert "6: shallow:1" in done.stdout
-    assert "runs        36, of which 36 remain" in done.stdout
+    assert "4: shallow:1" in done.stdout
+    assert "runs        24, of which 24 remain" in done.stdout
     assert not list(tmp_path.rglob("runs.csv"))
 
 

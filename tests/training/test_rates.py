@@ -26,7 +26,7 @@ from kerasunet.training.optimizer import (
     rate_variable,
 )
 
-LAYOUT = NetworkLayout.unet(2)
+LAYOUT = NetworkLayout.unet(1)
 KERNELS = {f"{ref.layer}/kernel" for ref in LAYOUT.weights if ref.kind == "kernel"}
 
 
@@ -56,7 +56,7 @@ def norms_by_tensorflow(model: keras.Model, batches: list) -> dict[str, float]:
 @pytest.mark.parametrize("power", [1.0, 0.5])
 def test_rates_are_relative_gradient_norms_over_the_largest(power):
     keras.utils.set_random_seed(3)
-    model = UNet(base_filters=4, depth=2)
+    model = UNet(base_filters=4, depth=1)
     apply_strategy(model, f"rgn^{power}")
     batches = Batches(decoded(12), 4, NO_AUGMENTATION, seed=0)
     factors = RelativeRates(model, batches, power).measure(first=2, last=4)
@@ -83,7 +83,7 @@ def test_without_any_gradient_nothing_moves_and_nothing_fails():
 @pytest.mark.slow
 def test_each_kernel_moves_by_its_share():
     """One step of Adam moves every weight by about the rate, so moves tell the factors."""
-    model = UNet(base_filters=4, depth=2)
+    model = UNet(base_filters=4, depth=1)
     apply_strategy(model, "rgn")
     batches = Batches(decoded(8), 4, NO_AUGMENTATION, seed=0)
     factors = RelativeRates(model, batches, 1.0).measure(0, 2)

@@ -149,7 +149,7 @@ def test_only_the_strategys_layers_differ_from_the_initial_model(finished, tiny_
             )
         )
     }
-    assert changed == {"enc1", "enc2"}
+    assert changed == {"enc1", "bottleneck"}
 
 
 def test_finished_run_is_not_computed_again(finished, settings):
