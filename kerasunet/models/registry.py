@@ -31,7 +31,7 @@ NATURAL = "natural"
 """The start that serves any kind of image."""
 _RANDOM = "scratch"
 _ONE = "one model (SideBySide takes several)"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}(?<!\.keras)")
 
 
 def folder() -> Path:
@@ -208,8 +208,8 @@ def check_name(name: str, path: Path | None = None) -> None:
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(
-            f"{name!r} is not a valid model name; a name has up to 100 letters, digits and ._+- "
-            "and starts with a letter or digit"
+            f"{name!r} is not a valid model name; a name has up to 100 letters, digits and ._+-, "
+            "starts with a letter or digit, and does not end in .keras, as files do"
         )
     if name == _RANDOM:
         raise ValueError(

@@ -17,7 +17,7 @@ from kerasunet.schema import COUNT, FLAG, MOVE, NUMBER, OBJECT, TEXT, declared, 
 from kerasunet.strategies import parse
 from kerasunet.training.settings import FinetuneSettings, Optimization, to_json
 
-_RUN = {"data": {"name": TEXT, "digest": TEXT}, "constant_prediction": FLAG}
+_RUN = {"data": {"name": TEXT, "digest": TEXT}, "digests?": OBJECT, "constant_prediction": FLAG}
 _ASKED = {"layers": TEXT, "unfreeze?": [TEXT], "init": TEXT, "image_size": COUNT}
 _SETTINGS = {**_ASKED, "optimization": {"steps": COUNT}}
 _PRETRAINED = {**_RUN, "settings": OBJECT, "metrics": SCORES}
@@ -35,10 +35,8 @@ _RESULTS = (  # Patterns of what a run writes after it has claimed its directory
 _PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
 _FOLDERS = ("overlays", "tensorboard", "tensorboard/train", "tensorboard/validation", "pictures")
 _ASIDE, _NOTES, _OTHER = ".earlier-run", ".config.json.written", "use another output folder"
-_RECORDS = {
-    "config.json": "a run", "study.json": "a study", "adapt.json": "an adaptation",
-    "predictions.json": "predictions",
-}  # fmt: skip
+_RECORDS = {"config.json": "a run", "study.json": "a study", "adapt.json": "an adaptation",
+            "predictions.json": "predictions"}  # fmt: skip
 _MARK = b'{"settings":{'  # However indented. Other programs have a `config.json`, too.
 
 
@@ -207,8 +205,10 @@ class RunDirectory:
         wanted = _PRETRAINED if "metrics" in summary else _FINETUNED
         read_values(self.summary, wanted, what, remedy=remedy)
         if self.has_record:
-            known = {"settings": files.read_json(self.recorded, remedy=remedy)["settings"]}
-            if _differences(known, {"settings": summary["settings"]}):
+            known = files.read_json(self.recorded, remedy=remedy)
+            own = {"data": summary["data"]["digest"], **summary.get("digests", {})}
+            told = {"settings": summary["settings"], "digests": {**known.get("digests", {}), **own}}
+            if _differences(known, {**known, **told}):
                 raise ValueError(f"{self.summary}: is the summary of another run; {remedy}")
         found = (name for name in ("before", "after", "metrics") if summary.get(name))
         return {**summary, **{name: with_unknown_bounds(summary[name]) for name in found}}
@@ -222,7 +222,8 @@ class RunDirectory:
         """Write the summary, the last step, which marks the run as finished; return it."""
         if not self.config.is_file():
             raise ValueError(f"{self.path}: was removed or renamed during the run; start it again")
-        files.write_json(self.summary, summary)
+        known = files.read_json(self.config, remedy=MOVE)
+        files.write_json(self.summary, summary := {**summary, "digests": known["digests"]})
         self.finished()
         return summary
 
@@ -392,8 +393,7 @@ def _compared(name: str, value: Any) -> Any:
     """Of a version, only the first number counts; before 1.0, the second one too."""
     if not name.startswith("versions.") or not isinstance(value, str):
         return value
-    first, second = (value.split(".") + [""])[:2]
-    return (first, second) if first == "0" else first
+    return value.split(".")[: 2 if value.startswith("0.") else 1]
 
 
 def _readable(name: str, value: Any) -> str:

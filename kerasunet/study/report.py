@@ -341,7 +341,7 @@ def closing(statistics: StudyStatistics) -> tuple[str, ...]:
 
 
 def _closing(statistics: StudyStatistics, scenario: Scenario) -> Iterator[str]:
-    summary = statistics.summary_of(scenario).sort_values("mean", ascending=False)
+    summary = statistics.ranking_of(scenario)
     best, groups = summary.iloc[0], statistics.results.groups_in_words(scenario.data)
     yield (
         f"On {_in_words(scenario)}, tune {best.name}: Dice {best['mean']:.3f} on images left out "
@@ -364,7 +364,7 @@ def _closing(statistics: StudyStatistics, scenario: Scenario) -> Iterator[str]:
 
 def _about(statistics: StudyStatistics, scenario: Scenario) -> str:
     clauses = [_clause(statistics.claim(name, scenario)) for name in _CLAUSES]
-    means = statistics.summary_of(scenario)["mean"]
+    means = statistics.ranking_of(scenario)["mean"]
     best = f"the best strategy was “{means.idxmax()}” (mean Dice {means.max():.3f})"
     return f"on {_in_words(scenario)}, {', '.join(clauses)}, and {best}"
 
@@ -385,7 +385,7 @@ def _frugal(statistics: StudyStatistics, scenario: Scenario) -> str:
     """Judge by the far end of the interval of what is lost against the best strategy."""
     here = statistics.results.at(scenario)
     trained = here.finished.groupby("strategy")["trained"].mean()
-    best = statistics.summary_of(scenario)["mean"].idxmax()
+    best = statistics.ranking_of(scenario).index[0]
     cheaper = trained[trained < trained.get(best, 0)].sort_values()
     losses = compare_all(here, [(best, name) for name in cheaper.index])
     close = {loss.second: loss for loss in losses if loss.high <= _MARGIN}

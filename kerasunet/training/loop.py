@@ -29,7 +29,7 @@ from kerasunet.training.optimizer import (
     RelativeRates,
     compile_for_training,
     rate_variable,
-    require_own_optimizer,
+    require_as_compiled,
     with_rate,
     write_rates,
 )
@@ -263,11 +263,11 @@ class _Epochs:
 
     def train(self, epoch: int) -> tuple[dict[str, float], list[np.ndarray]]:
         """Train up to the next validation; return the row for the history, and its weights."""
-        started = time.perf_counter()
-        first, last = self._range(epoch)
+        started, (first, last) = time.perf_counter(), self._range(epoch)
         self.listeners.on_epoch_begin(epoch)
-        require_own_optimizer(self.model, self.learner)
+        require_as_compiled(self.model, self.learner)
         logs, last = self._steps(first, last)
+        require_as_compiled(self.model, self.learner)
         weights = self.model.get_weights()  # Those measured: callbacks may set others.
         _require_finite("weights", weights, last)
         logs["val_dice"] = mean_dice(self.model, self.validation) if self.validation else math.nan

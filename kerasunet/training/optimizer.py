@@ -64,17 +64,34 @@ def compile_with(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> N
     model.compile(optimizer, loss=loss, metrics=[dice], jit_compile=jit)
 
 
-def require_own_optimizer(model: keras.Model, learner: keras.Model) -> None:
-    """Refuse a model that was compiled since training began.
+def require_as_compiled(model: keras.Model, learner: keras.Model) -> None:
+    """Refuse a model in which something else trains than when training began.
 
     Raises:
-        ValueError: Its optimizer is not the one that trains, whose rate and state are written down.
+        ValueError: Its optimizer is not the one that trains, whose rate and state are written down,
+            or other layers train than those that the strategy names.
     """
     if model.optimizer is not learner.optimizer:
         raise ValueError(
             f"{model.name}: a callback has compiled it, but a run trains with its own optimizer; "
             "choose rate, schedule and loss in the settings"
         )
+    if layers := _changed_layers(model, learner.optimizer):
+        raise ValueError(
+            f"{', '.join(layers)}: a callback has changed whether this trains, but the run is that "
+            "of a strategy; choose layers, or stages of unfreeze, in the settings"
+        )
+
+
+def _changed_layers(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> list[str]:
+    """Return the layers with weights that train, but did not when it was compiled, or reverse."""
+    compiled = {id(weight) for weight in optimizer._trainable_variables}
+    now = {id(weight) for weight in model.trainable_variables}
+    return [
+        layer.name
+        for layer in model.layers
+        if any(id(weight) in compiled ^ now for weight in layer.weights)
+    ]
 
 
 def pull_to_start(

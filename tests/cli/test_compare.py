@@ -36,9 +36,10 @@ def test_compare_ranks_runs_and_refuses_other_data(call_cli, tiny_model_file):
     assert compared.stdout.endswith("Intervals are over 3 images.\n")
     Path("other").mkdir()
     shutil.copytree("all", "other/none")
-    config = json.loads(Path("other/none/config.json").read_text(encoding="utf-8"))
-    config["digests"]["init"] = "0123456789abcdef"  # As of another file that is called the same.
-    Path("other/none/config.json").write_text(json.dumps(config), encoding="utf-8")
+    for name in ("config.json", "summary.json"):
+        record = json.loads(Path("other/none", name).read_text(encoding="utf-8"))
+        record["digests"]["init"] = "0123456789abcdef"  # As of another file called the same.
+        Path("other/none", name).write_text(json.dumps(record), encoding="utf-8")
     told = call_cli("compare", "none", "other/none", "./none").stdout
     rows = [line for line in told.splitlines() if line.startswith("| `")]
     folders = {row.split("`")[5].split("/")[-2] for row in rows}

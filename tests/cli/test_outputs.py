@@ -390,9 +390,21 @@ def test_a_configuration_of_something_else_is_not_a_run(call, place, tiny_model_
 
 
 @SLOW
-def test_a_summary_of_another_run_is_not_shown_as_that_of_this_one(call, earlier, tiny_model_file):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda summary: summary["settings"].update(layers="deep:1"),
+        lambda summary: summary["digests"].update({"images and masks": "0" * 64}),
+        lambda summary: summary.pop("digests") and summary["data"].update(digest="0" * 64),
+    ],
+    ids=["settings", "pixels", "data, by an earlier version"],
+)
+def test_a_summary_of_another_run_is_not_shown_as_that_of_this_one(
+    call, earlier, tiny_model_file, change
+):
+    (earlier / "checkpoint.npz").write_bytes(b"its work")
     summary = json.loads((earlier / "summary.json").read_text(encoding="utf-8"))
-    summary["settings"]["layers"] = "deep:1"
+    change(summary)
     write_json(earlier / "summary.json", summary)
     words = ["finetune", "--init", tiny_model_file, *XRAYS, "--output", "run"]
     refused(call, *words, saying="summary.json: is the summary of another run; move it away")

@@ -85,7 +85,11 @@ def test_evaluations_that_are_recorded_at_once_are_all_kept(copy):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("scratch", "scratch stands for random weights"), (b"mine", "is not a valid model name")],
+    [
+        ("scratch", "scratch stands for random weights"),
+        (b"mine", "is not a valid model name"),
+        ("mine.keras", "and does not end in .keras, as files do"),
+    ],
 )
 def test_names_that_would_mean_something_else_are_refused(copy, monkeypatch, name, message):
     monkeypatch.setenv("KERASUNET_MODELS", str(copy.parent / "registered"))

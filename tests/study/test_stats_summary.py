@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
-from helpers.case_tables import PATTERNS, area, level, results_of, table
+from helpers.case_tables import PATTERNS, area, level, results_of, runs_of, table
 from hypothesis import given, settings, strategies as st
 
 from kerasunet.strategies import NetworkLayout
 from kerasunet.study.plan import distinct_strategies
+from kerasunet.study.report import answer, closing
 from kerasunet.study.stats import StudyStatistics, summarize
 
 
@@ -76,3 +78,19 @@ def test_area_needs_every_strategy_of_both_curves():
         area(cases, "sideways")
     with pytest.raises(ValueError, match="two different directions"):
         area(cases, "deep", "deep")
+
+
+def test_what_failed_in_a_fold_is_not_ranked_by_the_others():
+    """Its mean rests on fewer cases: here on those of a fold that is easier for all."""
+    cases = table({"all": 0.6, "deep:1": 0.55, "none": 0.4}, folds=2)
+    cases["dice"] += 0.3 * (cases["fold"] == 1)
+    runs, lost = runs_of(cases), {"strategy": "deep:1", "fold": 0}
+    gone = [(frame[list(lost)] == pd.Series(lost)).all(axis=1) for frame in (cases, runs)]
+    runs.loc[gone[1], "status"] = "failed"
+    statistics = StudyStatistics(results_of(cases[~gone[0]], runs))
+    here = statistics.results.largest_scenarios[0]
+    assert statistics.summary_of(here)["mean"].idxmax() == "deep:1"
+    assert statistics.best_fixed(here) == "all"
+    first, second = closing(statistics)
+    assert "tune all: Dice" in first and "The next best, none, is" in second
+    assert "the best strategy was “all”" in answer(statistics)

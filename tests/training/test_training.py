@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -305,11 +306,35 @@ def test_a_callback_that_leaves_the_folder_stops_the_run_at_once(
     assert not list(tmp_path.rglob("summary.json"))
 
 
+class Flag(keras.callbacks.Callback):
+    """Sets whether a layer trains, at an event."""
+
+    def __init__(self, layer, value, event):
+        super().__init__()
+        setattr(self, f"on_{event}", partial(self.set, layer, value))
+
+    def set(self, layer, value, *_, **__):
+        self.model.get_layer(layer).trainable = value
+
+
 @pytest.mark.slow
-def test_a_model_that_a_callback_compiles_is_refused(smallest, tmp_path):
-    """Its rate would be written down, but another would train."""
-    with pytest.raises(ValueError, match="unet: a callback has compiled it"):
-        finetune(smallest, tmp_path / "run", [Compile()])
+@pytest.mark.parametrize(
+    ("callback", "saying"),
+    [
+        (Compile(), "unet: a callback has compiled it"),
+        (Flag("head", False, "train_begin"), "head: a callback has changed whether this trains"),
+        (Flag("enc1_norm1", True, "epoch_begin"), "enc1_norm1: a callback has changed"),
+        (Flag("head", False, "train_batch_end"), "head: a callback has changed"),
+    ],
+)
+def test_a_model_that_a_callback_compiles_or_freezes_is_refused(
+    smallest, tmp_path, callback, saying
+):
+    """Its rate and layers would be written down, but others would train."""
+    deep = replace(smallest, layers="deep:1")
+    with pytest.raises(ValueError, match=saying):
+        finetune(deep, tmp_path / "run", [callback])
+    assert not (tmp_path / "run" / "checkpoint.npz").exists()
 
 
 @pytest.mark.slow

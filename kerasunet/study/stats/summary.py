@@ -236,6 +236,17 @@ class StudyStatistics:
         """Return the summary of one scenario, by strategy."""
         return _at(scenario, self.summary).set_index("strategy")
 
+    def ranking_of(self, scenario: Scenario) -> pd.DataFrame:
+        """Return the summary of the strategies of which no run has failed, best first.
+
+        The mean of one that failed in a fold rests on the others, which may be easier. All are
+        ranked if every one has failed somewhere.
+        """
+        runs, summary = self.results.at(scenario).runs, self.summary_of(scenario)
+        whole = summary[~summary.index.isin(runs.loc[runs["status"] == "failed", "strategy"])]
+        ranked = whole if len(whole) else summary
+        return ranked.sort_values("mean", ascending=False, kind="stable")
+
     def best_fixed(self, scenario: Scenario) -> str:
         """Return the fixed strategy with the best mean Dice, which a model can be trained with.
 
@@ -244,13 +255,13 @@ class StudyStatistics:
         Raises:
             ValueError: There is no fixed strategy.
         """
-        means = self.summary_of(scenario)["mean"]
-        fixed = [text for text in means.index if text == "scratch" or not parse(text).is_measured]
+        ranked = [*self.ranking_of(scenario).index, *self.summary_of(scenario).index]
+        fixed = [text for text in ranked if text == "scratch" or not parse(text).is_measured]
         if not fixed:
             raise ValueError(
                 f"{scenario.data}: the study has no fixed strategy to train a model with"
             )
-        return str(means[fixed].idxmax())
+        return str(fixed[0])
 
     def curves_of(self, scenario: Scenario) -> pd.DataFrame:
         """Return the curves of one scenario."""
