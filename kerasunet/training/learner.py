@@ -7,8 +7,8 @@ and each image has few views, it is cut off, and its activations are cached.
 On CPUs, three things that Keras' layers compute in each step are left out, or done faster by one
 operation of TensorFlow:
 
-- a batch normalization that trains is `FusedBatchNorm`, which passes over its input once, where
-  Keras takes moments, shifts and scales one after the other;
+- a batch normalization that trains is `_FusedNormalization`, which passes over its input once,
+  where Keras takes moments, shifts and scales one after the other;
 - a frozen batch normalization is folded into the frozen convolution before it;
 - gradients of skips that come from a frozen contracting path are not computed: TensorFlow would
   take those of both halves of the concatenation, then drop one.
