@@ -87,8 +87,9 @@ class Survey:
         if data.objects.several:
             lacking = [f"{name} is absent from {n:,} masks" for name, n in self.absent.items() if n]
             lines.append("; ".join([f"objects: {data.objects}", *lacking]))
-        if problems := ", ".join(f"{n} {kind}s" for kind, n in counts.items() if n):
-            lines.append(f"the check found {problems}: see check.html")
+        found = [f"{n} {kind}" if n == 1 else f"{n} {kind}s" for kind, n in counts.items() if n]
+        if found:
+            lines.append(f"the check found {', '.join(found)}: see check.html")
         proposal = proposal_for(data) if hasattr(data.cases[0], "image") else None
         if proposal is not None:
             lines.append(
