@@ -173,18 +173,14 @@ def as_markdown(rows: list[dict[str, Any]], cases: int) -> str:
     head = list(dict.fromkeys(name for row in rows for name in row))
     lines = [f"{cases} held-out cases per run", ""]
     lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    return "\n".join(
-        lines
-        + ["| " + " | ".join(_cell(row.get(name, "")) for name in head) + " |" for row in rows]
-    )
+    cells = ([_cell(row.get(name, "")) for name in head] for row in rows)
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in cells)])
 
 
 def _cell(value: Any) -> str:
-    return (
-        f"{value:,.3g}"
-        if isinstance(value, float) and value < 100
-        else (f"{value:,.0f}" if isinstance(value, (int, float)) else str(value))
-    )
+    if isinstance(value, str):
+        return value
+    return f"{value:,.3g}" if isinstance(value, float) and value < 100 else f"{value:,.0f}"
 
 
 def _options() -> argparse.Namespace:

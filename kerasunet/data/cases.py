@@ -323,7 +323,7 @@ class DataSet:
         unprintable = sorted({repr(w) for w in words if not (isinstance(w, str) and is_plain(w))})
         if unprintable:
             raise ValueError(
-                f"{self.name!r}: these names are no text, or have characters that tables and "
+                f"{self.name!r}: these names are not text, or have characters that tables and "
                 f"terminals cannot show; rename them: {', '.join(unprintable[:_MOST_NAMED])}"
             )
         repeated = _repeated(keys)

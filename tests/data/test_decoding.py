@@ -226,7 +226,7 @@ def test_what_a_callers_own_cases_return_that_is_no_sample_is_named(wrong, told)
 
 
 def test_keys_that_are_no_text_are_named():
-    with pytest.raises(ValueError, match="these names are no text, or have characters .*: 3$"):
+    with pytest.raises(ValueError, match="these names are not text, or have characters .*: 3$"):
         DataSet("own", (ArrayCase(3),), "none")
 
 

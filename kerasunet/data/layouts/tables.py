@@ -237,7 +237,7 @@ def classes_in(folder: Path) -> Classes:
     (name, first), *others = [(n, of) for n, of in found.items() if of] or [("", ())]
     for other, classes in others:
         if _disagree(first, classes):
-            raise ValueError(f"{folder}: {name} and {other} number classes otherwise; keep one")
+            raise ValueError(f"{folder}: {name} and {other} number classes differently; keep one")
     return first
 
 

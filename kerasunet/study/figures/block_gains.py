@@ -182,7 +182,7 @@ def _draw_flow(axes: Axes, layout: NetworkLayout, boxes: dict[str, FancyBboxPatc
 def _edge(box: FancyBboxPatch, other: FancyBboxPatch) -> tuple[float, float]:
     """Return where the line from the middle of a block to that of another leaves it.
 
-    Matplotlib would find that place by bisection, in a sixth of the time of a whole report.
+    Matplotlib would find that place by bisection, which takes much longer than drawing the arrow.
     """
     across, down = (other.get_x() - box.get_x()), (other.get_y() - box.get_y())
     width, height = box.get_width() / 2 + _GAP, box.get_height() / 2 + _GAP
