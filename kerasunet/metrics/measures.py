@@ -12,8 +12,8 @@ def area_mm2(mask: NDArray[np.bool_], spacing: tuple[float, float] | None) -> fl
     """Return the area of a mask in square millimeters, `None` where the spacing is unknown.
 
     Args:
-        mask: bool, (H, W).
-        spacing: millimeters per pixel, (row, column).
+        mask: Bool, (H, W).
+        spacing: Millimeters per pixel, (row, column).
     """
     if spacing is None:
         return None
@@ -25,14 +25,14 @@ def dice(truth: ArrayLike, prediction: ArrayLike) -> float:
     """Return the Dice similarity coefficient, 2·|T∩P| / (|T| + |P|) (Dice, Ecology 26(3), 1945).
 
     Args:
-        truth: true mask, bool or {0, 1}, (H, W).
-        prediction: predicted mask, bool or {0, 1}, (H, W).
+        truth: True mask, bool or {0, 1}, (H, W).
+        prediction: Predicted mask, bool or {0, 1}, (H, W).
 
     Returns:
         Value in [0, 1]; 1 when both masks are empty.
 
     Raises:
-        ValueError: a mask is not 2-D or not binary, or the shapes differ.
+        ValueError: A mask is not 2-D or not binary, or the shapes differ.
     """
     overlap, true_area, predicted_area = _areas(truth, prediction)
     return _ratio(2 * overlap, true_area + predicted_area)
@@ -54,14 +54,14 @@ def iou(truth: ArrayLike, prediction: ArrayLike) -> float:
     """Return the intersection over union, |T∩P| / |T∪P| (Jaccard, New Phytologist 11(2), 1912).
 
     Args:
-        truth: true mask, bool or {0, 1}, (H, W).
-        prediction: predicted mask, bool or {0, 1}, (H, W).
+        truth: True mask, bool or {0, 1}, (H, W).
+        prediction: Predicted mask, bool or {0, 1}, (H, W).
 
     Returns:
         Value in [0, 1]; 1 when both masks are empty.
 
     Raises:
-        ValueError: a mask is not 2-D or not binary, or the shapes differ.
+        ValueError: A mask is not 2-D or not binary, or the shapes differ.
     """
     overlap, true_area, predicted_area = _areas(truth, prediction)
     return _ratio(overlap, true_area + predicted_area - overlap)
@@ -71,14 +71,14 @@ def sensitivity(truth: ArrayLike, prediction: ArrayLike) -> float:
     """Return the share of the lesion's pixels that were found, |T∩P| / |T| (recall).
 
     Args:
-        truth: true mask, bool or {0, 1}, (H, W).
-        prediction: predicted mask, bool or {0, 1}, (H, W).
+        truth: True mask, bool or {0, 1}, (H, W).
+        prediction: Predicted mask, bool or {0, 1}, (H, W).
 
     Returns:
         Value in [0, 1]; 1 when `truth` is empty, whatever was predicted: nothing was missed.
 
     Raises:
-        ValueError: a mask is not 2-D or not binary, or the shapes differ.
+        ValueError: A mask is not 2-D or not binary, or the shapes differ.
     """
     overlap, true_area, _ = _areas(truth, prediction)
     return _ratio(overlap, true_area)
@@ -88,14 +88,14 @@ def precision(truth: ArrayLike, prediction: ArrayLike) -> float:
     """Return the share of predicted pixels that are lesion, |T∩P| / |P| (PPV).
 
     Args:
-        truth: true mask, bool or {0, 1}, (H, W).
-        prediction: predicted mask, bool or {0, 1}, (H, W).
+        truth: True mask, bool or {0, 1}, (H, W).
+        prediction: Predicted mask, bool or {0, 1}, (H, W).
 
     Returns:
         Value in [0, 1]. When nothing is predicted: 1 if `truth` is empty too, else 0.
 
     Raises:
-        ValueError: a mask is not 2-D or not binary, or the shapes differ.
+        ValueError: A mask is not 2-D or not binary, or the shapes differ.
     """
     overlap, true_area, predicted_area = _areas(truth, prediction)
     if true_area and not predicted_area:
@@ -108,8 +108,8 @@ class SurfaceDistances:
     """Distances from every border pixel of one mask to the other mask's border.
 
     Attributes:
-        from_truth: float64 (number of true border pixels,), in row-major order of the pixels.
-        from_prediction: float64 (number of predicted border pixels,), likewise.
+        from_truth: Float64 (number of true border pixels,), in row-major order of the pixels.
+        from_prediction: Float64 (number of predicted border pixels,), likewise.
     """
 
     from_truth: NDArray[np.float64]
@@ -137,16 +137,16 @@ def surface_distances(
     background. Distances are Euclidean and exact, between pixel centers.
 
     Args:
-        truth: true mask, bool or {0, 1}, (H, W).
-        prediction: predicted mask, bool or {0, 1}, (H, W).
-        spacing: pixel size (row, column) in mm; None measures in pixels.
+        truth: True mask, bool or {0, 1}, (H, W).
+        prediction: Predicted mask, bool or {0, 1}, (H, W).
+        spacing: Pixel size (row, column) in mm; None measures in pixels.
 
     Returns:
         The distances. With both masks empty, a single 0 in each direction; with one mask empty, a
         single image diagonal in each direction (see `kerasunet.metrics.POLICY`).
 
     Raises:
-        ValueError: a mask is not 2-D or not binary, the shapes differ, or the spacing is not two
+        ValueError: A mask is not 2-D or not binary, the shapes differ, or the spacing is not two
             positive numbers.
     """
     true_mask, predicted_mask = as_mask_pair(truth, prediction)
@@ -199,15 +199,15 @@ def expected_calibration_error(truth: ArrayLike, probability: ArrayLike, bins: i
     binned, not the confidence max(p, 1 − p) of the predicted class. Computed in float64.
 
     Args:
-        truth: true mask, bool or {0, 1}, (H, W).
-        probability: probability of lesion, in [0, 1], (H, W).
-        bins: number of bins, at least 1.
+        truth: True mask, bool or {0, 1}, (H, W).
+        probability: Probability of lesion, in [0, 1], (H, W).
+        bins: Number of bins, at least 1.
 
     Returns:
         Value in [0, 1]; 0 is perfectly calibrated.
 
     Raises:
-        ValueError: an image is not 2-D, the shapes differ, `truth` is not binary, `probability` is
+        ValueError: An image is not 2-D, the shapes differ, `truth` is not binary, `probability` is
             NaN or out of [0, 1], or `bins` is below 1.
     """
     mask, chance = as_mask(truth, "truth"), as_probability(probability, "probability")
@@ -261,13 +261,13 @@ def as_mask(values: ArrayLike, name: str) -> NDArray[np.bool_]:
 
     Args:
         values: (H, W), boolean or any number type holding only 0 and 1.
-        name: what to call it in an error.
+        name: What to call it in an error.
 
     Returns:
-        bool (H, W).
+        Bool (H, W).
 
     Raises:
-        ValueError: not two-dimensional, without pixels, or holding anything but 0 and 1.
+        ValueError: Not two-dimensional, without pixels, or holding anything but 0 and 1.
     """
     image = _as_image(values, name)
     if image.dtype == bool:
@@ -283,13 +283,13 @@ def as_probability(values: ArrayLike, name: str) -> NDArray[Any]:
 
     Args:
         values: (H, W), each in [0, 1].
-        name: what to call it in an error.
+        name: What to call it in an error.
 
     Returns:
         (H, W), same type.
 
     Raises:
-        ValueError: not two-dimensional, without pixels, out of [0, 1] or NaN.
+        ValueError: Not two-dimensional, without pixels, out of [0, 1] or NaN.
     """
     image = _as_image(values, name)
     _refuse(image, ~((image >= 0) & (image <= 1)), f"{name} must lie in [0, 1]")
@@ -309,7 +309,7 @@ def as_spacing(spacing: tuple[float, float] | None) -> NDArray[np.float64]:
     """Return the distance between pixel centers along rows and columns; (1, 1) for None.
 
     Raises:
-        ValueError: not two positive finite numbers.
+        ValueError: Not two positive finite numbers.
     """
     steps = np.ones(2) if spacing is None else np.asarray(spacing, dtype=np.float64)
     if steps.shape != (2,) or not np.all(np.isfinite(steps) & (steps > 0)):

@@ -16,10 +16,10 @@ class Metric:
     """How one metric is named, read and defined.
 
     Attributes:
-        label: the name for tables and axes.
-        higher_is_better: the direction of improvement.
-        is_distance: whether the value has a unit (px, or mm where the spacing is known).
-        definition: the definition in one Markdown sentence.
+        label: The name for tables and axes.
+        higher_is_better: The direction of improvement.
+        is_distance: Whether the value has a unit (px, or mm where the spacing is known).
+        definition: The definition in one Markdown sentence.
     """
 
     label: str
@@ -168,10 +168,10 @@ class Interval:
     """A mean over cases with its confidence interval.
 
     Attributes:
-        mean: mean over all cases.
-        low: lower bound; NaN where a single case (or group) leaves it unknown.
-        high: upper bound; NaN likewise.
-        n: number of cases.
+        mean: Mean over all cases.
+        low: Lower bound; NaN where a single case (or group) leaves it unknown.
+        high: Upper bound; NaN likewise.
+        n: Number of cases.
     """
 
     mean: float

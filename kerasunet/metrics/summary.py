@@ -37,11 +37,11 @@ def case_metrics(
     """Compare one predicted probability map with the true mask.
 
     Args:
-        truth: true mask, bool or {0, 1}, (H, W); may be empty (no lesion).
-        probability: probability of lesion, in [0, 1], (H, W).
-        threshold: a pixel is predicted where its probability is at or above this; between 0 and 1.
-        spacing: pixel size (row, column) in mm; None measures distances in pixels.
-        prediction: predicted mask, bool or {0, 1}, (H, W), where it does not follow from the
+        truth: True mask, bool or {0, 1}, (H, W); may be empty (no lesion).
+        probability: Probability of lesion, in [0, 1], (H, W).
+        threshold: A pixel is predicted where its probability is at or above this; between 0 and 1.
+        spacing: Pixel size (row, column) in mm; None measures distances in pixels.
+        prediction: Predicted mask, bool or {0, 1}, (H, W), where it does not follow from the
             threshold, as of an object that is the most probable one of several.
 
     Returns:
@@ -51,7 +51,7 @@ def case_metrics(
         "true_negative"; `unit` of `hd95` and `assd`, "px" or "mm".
 
     Raises:
-        ValueError: an image is not 2-D, the shapes differ, `truth` is not binary, `probability` is
+        ValueError: An image is not 2-D, the shapes differ, `truth` is not binary, `probability` is
             NaN or out of [0, 1], or `threshold` or `spacing` is out of range.
     """
     mask, chance = as_mask(truth, "truth"), as_probability(probability, "probability")
@@ -88,11 +88,11 @@ def summarize(
     """Average the rows of `case_metrics`, with bootstrap intervals, and count the failures.
 
     Args:
-        rows: one row per case, as `case_metrics` returns it; further columns are ignored.
-        groups: group (patient) of each row; None takes each case as its own group.
-        confidence: coverage aimed at, between 0 and 1.
-        resamples: number of bootstrap samples, at least 100.
-        seed: the same seed gives the same intervals.
+        rows: One row per case, as `case_metrics` returns it; further columns are ignored.
+        groups: Group (patient) of each row; None takes each case as its own group.
+        confidence: Coverage aimed at, between 0 and 1.
+        resamples: Number of bootstrap samples, at least 100.
+        seed: The same seed gives the same intervals.
 
     Returns:
         An `Interval` for every name in `METRICS`; the counts `n` (cases), `missed` (lesions whose
@@ -100,7 +100,7 @@ def summarize(
         lesion) and `empty_truth` (cases without a lesion); and the `unit` of the distances.
 
     Raises:
-        ValueError: no rows, a column missing, or rows in px mixed with rows in mm.
+        ValueError: No rows, a column missing, or rows in px mixed with rows in mm.
     """
     _require_columns(rows)
     outcomes = [row["outcome"] for row in rows]
@@ -133,9 +133,9 @@ def summarize_objects(
     """Average the rows of several objects: in the mean over objects, and object by object.
 
     Args:
-        rows: one row per case and object, as `case_metrics` returns it, with the columns `key` and
+        rows: One row per case and object, as `case_metrics` returns it, with the columns `key` and
             `object`; every case has the same objects.
-        groups: group (patient) of each row, as in `summarize`.
+        groups: Group (patient) of each row, as in `summarize`.
         options: `confidence`, `resamples` and `seed`, as in `summarize`.
 
     Returns:
@@ -144,7 +144,7 @@ def summarize_objects(
         name.
 
     Raises:
-        ValueError: as `summarize`.
+        ValueError: As `summarize`.
     """
     _require_columns(rows)
     groups = [row["key"] for row in rows] if groups is None else groups
@@ -195,19 +195,19 @@ def bootstrap_interval(
     know of a failure so rare that no case shows it.
 
     Args:
-        values: one finite number per case, (n,), n ≥ 1.
-        confidence: coverage aimed at, between 0 and 1.
-        resamples: number of bootstrap samples, at least 100.
-        seed: the same seed gives the same interval.
-        groups: group (patient) of each case, (n,); None takes each case as its own group.
+        values: One finite number per case, (n,), n ≥ 1.
+        confidence: Coverage aimed at, between 0 and 1.
+        resamples: Number of bootstrap samples, at least 100.
+        seed: The same seed gives the same interval.
+        groups: Group (patient) of each case, (n,); None takes each case as its own group.
 
     Returns:
         The interval. Its bounds are NaN for a single case or group, where nothing is known of the
         spread, and the mean itself where all groups have the same mean.
 
     Raises:
-        TypeError: the groups have no order, or are a mapping.
-        ValueError: no values, a value not finite, a group missing, or a setting out of range.
+        TypeError: The groups have no order, or are a mapping.
+        ValueError: No values, a value not finite, a group missing, or a setting out of range.
     """
     cases = _as_values(values)
     require_fraction(confidence, "confidence")

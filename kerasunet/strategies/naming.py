@@ -34,11 +34,11 @@ def name_of(selected: Collection[WeightRef], layout: NetworkLayout) -> str:
     with a kind (`shallow:3&norm`).
 
     Args:
-        selected: weights of `layout`, whole layers or what the terms above can tell.
-        layout: the network.
+        selected: Weights of `layout`, whole layers or what the terms above can tell.
+        layout: The network.
 
     Raises:
-        ValueError: it takes more than that to tell these weights from the others.
+        ValueError: It takes more than that to tell these weights from the others.
     """
     wanted = frozenset(selected)
     for term in (*_known(layout), _listed(_touched(wanted, layout), layout)):

@@ -63,7 +63,7 @@ def parse(text: str) -> Strategy:
     Upper and lower case are the same, and spaces between words are ignored.
 
     Args:
-        text: a strategy such as `"shallow:3&norm"`, at most 1000 characters. The grammar is
+        text: A strategy such as `"shallow:3&norm"`, at most 1000 characters. The grammar is
             the table of `describe_grammar`.
 
     Raises:
@@ -136,7 +136,7 @@ def expand(pattern: str, layout: NetworkLayout) -> list[str]:
     Args:
         pattern: `shallow:*`, `deep:*`, `outer:*` or `inner:*` for every K the layout allows, in
             rising order; any other strategy stands for itself.
-        layout: the network to be trained.
+        layout: The network to be trained.
 
     Raises:
         StrategyError: `pattern` is neither of the two.

@@ -51,10 +51,10 @@ class RelativeNorm:
     2023 (arXiv 2210.11466), section 4.
 
     Args:
-        power: exponent of the relative gradient norm, above 0 and at most `LARGEST_POWER`.
+        power: Exponent of the relative gradient norm, above 0 and at most `LARGEST_POWER`.
 
     Raises:
-        StrategyError: the power is out of range.
+        StrategyError: The power is out of range.
     """
 
     power: float = 1.0
@@ -75,7 +75,7 @@ class Rate:
     """A factor before a strategy: the share of the learning rate at which its weights train.
 
     Raises:
-        StrategyError: the factor is not above 0 and at most 10.
+        StrategyError: The factor is not above 0 and at most 10.
     """
 
     factor: float
@@ -104,7 +104,7 @@ class Strategy:
     canonical texts are, and `parse(str(strategy)) == strategy`.
 
     Args:
-        postfix: terms and operators; `+`, `-` and `&` come after their two operands, a `Rate`
+        postfix: Terms and operators; `+`, `-` and `&` come after their two operands, a `Rate`
             after its one.
     """
 
@@ -130,7 +130,7 @@ class Strategy:
         """Return the weights that train on a network of this layout.
 
         Raises:
-            StrategyError: a term is unknown to the layout, a weight is claimed at two rates, a
+            StrategyError: A term is unknown to the layout, a weight is claimed at two rates, a
                 rate says nothing (on statistics, or on what is taken away), factors multiply to
                 more than 10, nothing is selected (only `none` and `statistics` may have no
                 weight), or the strategy is automatic.
@@ -141,7 +141,7 @@ class Strategy:
         """Return the weights that train, each with its factor of the learning rate, above 0 to 10.
 
         Raises:
-            StrategyError: as for `select`.
+            StrategyError: As for `select`.
         """
         selected = self._evaluate(layout)
         if not selected.rates and not selected.moving and self.postfix != (Part("none"),):
@@ -155,7 +155,7 @@ class Strategy:
         The statistics of layers that train follow, too, and are not listed.
 
         Raises:
-            StrategyError: as for `select`.
+            StrategyError: As for `select`.
         """
         trained = {weight.layer for weight in self.select(layout) if weight.kind == "norm"}
         moving = self._evaluate(layout).moving - trained
@@ -167,7 +167,7 @@ class Strategy:
         Weights, rates, moving statistics and the exponent of `rgn` count, the spelling does not.
 
         Raises:
-            StrategyError: as for `select`.
+            StrategyError: As for `select`.
         """
         rates = frozenset(self.rates(layout).items())
         return rates, self.statistics(layout), self.relative_power
@@ -176,7 +176,7 @@ class Strategy:
         """Return `effect` at a highest rate of 1: equal for `contracting` and `3*contracting`.
 
         Raises:
-            StrategyError: as for `select`.
+            StrategyError: As for `select`.
         """
         rates = self.rates(layout)
         highest = max(rates.values(), default=1.0)
@@ -263,9 +263,9 @@ class _Selection:
     """What a part of a strategy selects.
 
     Attributes:
-        rates: the weights that train, and their factors of the learning rate.
-        touched: layers with moving statistics among those that are selected in any way.
-        moving: those of them that `statistics` names.
+        rates: The weights that train, and their factors of the learning rate.
+        touched: Layers with moving statistics among those that are selected in any way.
+        moving: Those of them that `statistics` names.
     """
 
     rates: dict[WeightRef, float]

@@ -36,9 +36,9 @@ class WeightRef:
     """One trainable weight of a network, by name.
 
     Args:
-        block: the block that claims the weight, such as `"enc1"`.
-        layer: the layer that holds it, such as `"enc1_conv1"`.
-        name: its name within the layer: `"kernel"`, `"bias"`, `"gamma"` or `"beta"`.
+        block: The block that claims the weight, such as `"enc1"`.
+        layer: The layer that holds it, such as `"enc1_conv1"`.
+        name: Its name within the layer: `"kernel"`, `"bias"`, `"gamma"` or `"beta"`.
         kind: `"kernel"`, `"bias"` or `"norm"` (the scale and offset of a normalization).
 
     Raises:
@@ -62,13 +62,13 @@ class NetworkLayout:
     """The weights of a U-Net in data-flow order, grouped by layer and block.
 
     Args:
-        weights: the weights in data-flow order. The first `depth` blocks contract, the middle
+        weights: The weights in data-flow order. The first `depth` blocks contract, the middle
             one is the bottleneck, the last `depth` blocks expand. Moving statistics are not
             weights.
-        statistics: names of the layers that keep moving statistics, in data-flow order.
+        statistics: Names of the layers that keep moving statistics, in data-flow order.
 
     Raises:
-        ValueError: the blocks are not 2 × depth + 1 runs of weights with depth ≥ 1, or a layer
+        ValueError: The blocks are not 2 × depth + 1 runs of weights with depth ≥ 1, or a layer
             or weight is listed more than once.
     """
 
@@ -92,7 +92,7 @@ class NetworkLayout:
         """Return the layout of a kerasunet U-Net, without building the network.
 
         Args:
-            depth: number of resolution halvings, at least 1.
+            depth: Number of resolution halvings, at least 1.
             normalization: `"batch"`, `"group"` or None. A convolution has a bias only if no
                 normalization follows it; upsampling convolutions and the head always have one.
 
@@ -133,7 +133,7 @@ class NetworkLayout:
         """Return the layers of `block` in data-flow order.
 
         Raises:
-            ValueError: there is no such block.
+            ValueError: There is no such block.
         """
         self._index(block)
         return tuple(dict.fromkeys(w.layer for w in self.weights if w.block == block))
@@ -142,7 +142,7 @@ class NetworkLayout:
         """Return the resolution level of `block`: 1 is the full size, depth + 1 the bottleneck.
 
         Raises:
-            ValueError: there is no such block.
+            ValueError: There is no such block.
         """
         index = self._index(block)
         return 1 + min(index, len(self.blocks) - 1 - index)
