@@ -26,6 +26,9 @@ from kerasunet.losses import loss_and_metric
 from kerasunet.network import plain_copy
 from kerasunet.training.settings import NOT_SET, Optimization
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
 BATCHES = 5
 _STARTS: WeakKeyDictionary[keras.Model, dict[str, Any]] = WeakKeyDictionary()
 """The weights that a training began with, by path of the variable, where they are needed."""
@@ -142,7 +145,42 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return dict(vars(self))
 
 
-class ScheduledAdam(keras.optimizers.Adam):
+class OneOperationAdam(keras.optimizers.Adam):
+    """Adam whose update of a weight is one operation where TensorFlow computes on CPUs.
+
+    Keras writes it as many operations, which take long to trace. The formula is the same, and so
+    are the variables.
+    """
+
+    _powers: Any = None
+
+    def apply(self, grads, trainable_variables=None):
+        if on_plain_tensorflow() and not self.amsgrad:
+            taken = tf.cast(self.iterations.value + 1, "float32")
+            self._powers = tf.pow(self.beta_1, taken), tf.pow(self.beta_2, taken)
+        super().apply(grads, trainable_variables)
+        self._powers = None
+
+    def update_step(self, gradient, variable, learning_rate):
+        if self._powers is None or variable.dtype != "float32":
+            super().update_step(gradient, variable, learning_rate)
+            return
+        index = self._get_variable_index(variable)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=self._powers[0],
+            beta2_power=self._powers[1],
+            lr=learning_rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+
+class ScheduledAdam(OneOperationAdam):
     """Adam with a schedule, which refuses in the words of the settings that its rate is set."""
 
     @property
@@ -154,7 +192,7 @@ class ScheduledAdam(keras.optimizers.Adam):
         raise ValueError(f"learning rate: {NOT_SET}")
 
 
-class WarmedAdam(keras.optimizers.Adam):
+class WarmedAdam(OneOperationAdam):
     """Adam with a linear rise from 0, then a level rate, which callbacks may read and set.
 
     Keras lets nobody set the rate of an optimizer that has a schedule.

@@ -22,6 +22,7 @@ from kerasunet.training.loop import TrainingState, load_checkpoint, save_checkpo
 from kerasunet.training.optimizer import (
     RelativeRates,
     compile_for_training,
+    make_optimizer,
     pull_to_start,
     rate_variable,
 )
@@ -247,3 +248,24 @@ def test_a_strong_pull_keeps_weights_near_the_start(settings, tmp_path):
 def initial_weights(settings: FinetuneSettings) -> dict[str, np.ndarray]:
     model = settings.architecture.build()
     return {v.path: v.numpy() for v in model.weights if "moving" not in v.path}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_an_update_in_one_operation_is_that_of_keras_adam(schedule):
+    settings = Optimization(steps=10, warmup=0.2, schedule=schedule, learning_rate=0.01)
+    ours = make_optimizer(settings)
+    keras_adam = keras.optimizers.Adam(0.0, global_clipnorm=settings.clip_norm)
+    rng = np.random.default_rng(4)
+    shapes = [(3, 3, 2, 4), (4,)]
+    starts = [rng.normal(size=shape).astype("float32") for shape in shapes]
+    moved = [[keras.Variable(start) for start in starts] for _ in range(2)]
+    for optimizer, weights in zip((ours, keras_adam), moved, strict=True):
+        optimizer.build(weights)
+    for _ in range(5):
+        gradients = [keras.ops.convert_to_tensor(rng.normal(size=s), "float32") for s in shapes]
+        keras_adam.learning_rate = float(ours.learning_rate)
+        for optimizer in (ours, keras_adam):
+            optimizer.apply(gradients)
+    for one, other in zip(*moved, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5, atol=1e-7)
+    assert not np.allclose(moved[0][0].numpy(), starts[0], atol=0.01)
