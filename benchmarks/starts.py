@@ -128,6 +128,7 @@ _MILD = Augmentation(
     marks=0.25,
 )
 _JOINT = Trial(("bus_bra", "busi"), "", _MILD, steps=750, init="bus_bra-mild-further")
+_JOINT_8 = replace(_JOINT, init="ultrasound-all", steps=1500, repeated=8)
 _BASE = {"architecture": Architecture(base_filters=32), "batch": 16, "steps": 3000}
 _FROM_BASE = {**_BASE, "init": "natural-base"}
 _SOUP = ("ultrasound-contracting", "ultrasound-all", "bus_bra-wide", "bus_bra-mild-further")
@@ -147,13 +148,8 @@ TRIALS = {
     "joint-choose": replace(_JOINT, train=("bus_bra", "busi/choose"), target="busi/read"),
     "joint-read": replace(_JOINT, train=("bus_bra", "busi/read"), target="busi/choose"),
     "joint": replace(_JOINT, steps=1500),
-    "joint-choose-8": replace(
-        _JOINT,
-        train=("bus_bra", "busi/choose"),
-        target="busi/read",
-        init="joint-choose",
-        repeated=8,
-    ),
+    "joint-choose-8": replace(_JOINT_8, train=("bus_bra", "busi/choose"), target="busi/read"),
+    "joint-read-8": replace(_JOINT_8, train=("bus_bra", "busi/read"), target="busi/choose"),
     "ultrasound": replace(_JOINT, init="joint", repeated=8),
     "natural-base": Trial(
         ("duts",),
@@ -213,6 +209,7 @@ PRODUCTS = {
             "busi-mild-further-bus_bra-read",
             "busi-mild-bus_bra-read",
             "joint-choose-8-busi-read",
+            "joint-read-8-busi-choose",
             "joint-choose-busi-read",
             "joint-read-busi-choose",
         ),
