@@ -185,9 +185,11 @@ def test_an_interrupted_adaptation_goes_on_to_the_same_answer(
     for path in fits[::3]:
         path.unlink()
     fits[1].write_bytes(damaged := fits[1].read_bytes()[:100])
+    shutil.copy(fits[4], fits[5])
     again = adapt(settings_for(pairs, tiny_model_file), tmp_path / "cut")
     assert sorted((tmp_path / "cut/work/fits").iterdir()) == fits
     assert fits[1].stat().st_size > len(damaged), "a file that is not whole is made again"
+    assert str(np.load(fits[5])["fit"]) == fits[5].stem, "so is one of another training"
     expected, found = (one.as_dict()["estimate"]["dice"] for one in (adapted, again))
     assert found == pytest.approx(expected, abs=2e-3)
 
