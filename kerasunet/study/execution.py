@@ -40,10 +40,8 @@ from kerasunet.study.plan import (
     plan,
     protocol,
 )
-from kerasunet.study.tables import CASES, RECORD, RUNS, Tables, table_path
+from kerasunet.study.tables import CASES, RECORD, RUN_FOLDER, RUNS, Tables, table_path
 from kerasunet.study.workers import RunResult, run_in_process, workers
-
-RUN_FOLDER = "runs"
 
 
 def record_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -12,6 +11,7 @@ from typing import Any
 from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.schema import OBJECT, TEXT, check, declared, read_values
 from kerasunet.strategies import NetworkLayout, expand, parse
+from kerasunet.study.tables import folder_name
 from kerasunet.training.settings import FinetuneSettings, Optimization, to_json, without_paths
 
 _REQUEST = {"settings": {"init": TEXT}, "digests?": OBJECT}
@@ -120,8 +120,7 @@ class PlannedRun:
     @property
     def name(self) -> str:
         """Folder name: unique within a study, readable, safe on every file system."""
-        strategy = re.sub(r"[^a-z0-9_.+&,-]", "_", self.strategy.replace("*", "ANY"))
-        return f"fold{self.fold}-train{self.train_size}-seed{self.seed}-{strategy}"
+        return folder_name(*self.identity)
 
     def failed(self, data_name: str, reason: str) -> dict[str, Any]:
         """Return the row of the run in `runs.csv` if it has failed, for a reason in words."""

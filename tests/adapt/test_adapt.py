@@ -176,6 +176,20 @@ def test_the_same_again_trains_nothing(adapted, recorded, pairs, tiny_model_file
 
 
 @pytest.mark.slow
+def test_the_model_of_another_adaptation_is_not_taken_for_that_of_this_one(
+    adapted, tiny_model_file, tmp_path
+):
+    """Nor if its card was copied, too."""
+    copy = shutil.copytree(adapted.directory, tmp_path / "copy", ignore=lambda *_: ["work"])
+    other = models.load(tiny_model_file)
+    models.save(other, tmp_path / "other" / "model.keras", models.card(copy / "model.keras"))
+    for name in ("model.keras", "model.json", "model.md"):
+        shutil.copy(tmp_path / "other" / name, copy)
+    with pytest.raises(ValueError, match=r"model\.json: it and its model are of another run"):
+        models.load(copy / "model.keras")
+
+
+@pytest.mark.slow
 def test_an_interrupted_adaptation_goes_on_to_the_same_answer(
     short, adapted, pairs, tiny_model_file, tmp_path
 ):

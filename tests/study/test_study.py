@@ -322,6 +322,22 @@ def test_a_run_of_a_study_of_other_data_that_was_copied_is_refused(settings, fin
 
 
 @pytest.mark.slow
+def test_tables_of_another_study_over_those_of_the_runs_are_refused(settings, finished, tmp_path):
+    study = shutil.copytree(finished, tmp_path / "study")
+    cases = pd.read_csv(study / "cases.csv")
+    cases.assign(dice=1 - cases["dice"]).to_csv(study / "cases.csv", index=False)
+    for read in (read_tables, lambda folder: open_study(settings, folder)):
+        with pytest.raises(ValueError, match=r"cases\.csv: is not of the runs in runs/, such as "):
+            read(study)
+    for name in ("cases.csv", "runs.csv"):
+        (study / name).unlink()
+    run_study(open_study(settings, study))
+    key = ["strategy", "key"]
+    again, own = (read_tables(one)[0].sort_values(key)["dice"] for one in (study, finished))
+    assert again.tolist() == own.tolist()
+
+
+@pytest.mark.slow
 def test_a_request_that_is_damaged_beside_a_result_is_named(settings, finished, tmp_path):
     folder = shutil.copytree(finished / "runs", tmp_path / "runs") / "fold0-train4-seed0-scratch"
     (folder / "run.json").write_text("{}", encoding="utf-8")
