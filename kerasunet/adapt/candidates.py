@@ -229,13 +229,13 @@ class Fits:
         """Return a candidate trained on some cases; the next call changes its weights."""
         path = self.folder / f"{self._digest(candidate, sorted(training))}.npz"
         network = self._network(candidate)
-        weights = _read(path) if path.is_file() else None
+        weights = _read(path, path.stem) if path.is_file() else None
         if weights is not None:
             self.listener.step(self.steps)
         else:
             weights = self._train(candidate, network, sorted(training))
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, lambda temporary: np.savez(temporary, *weights))
+            write_atomically(path, lambda temporary: np.savez(temporary, *weights, fit=path.stem))
         network.model.set_weights([array.astype(np.float32) for array in weights])
         return network.model
 
@@ -288,10 +288,13 @@ def _halved(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float16) if finite and np.abs(array).max() < _HALF.max else array
 
 
-def _read(path: Path) -> list[np.ndarray] | None:
-    """Return the weights in a file; `None` if it is damaged, so that they are trained again."""
+def _read(path: Path, fit: str) -> list[np.ndarray] | None:
+    """Return the weights in a file; `None` if damaged or of another training: then train again."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return [file[f"arr_{number}"] for number in range(len(file.files))]
+            names = [name for name in file.files if name != "fit"]  # Earlier versions had none.
+            if "fit" in file.files and str(file["fit"]) != fit:
+                return None
+            return [file[f"arr_{number}"] for number in range(len(names))]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None

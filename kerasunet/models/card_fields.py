@@ -324,30 +324,34 @@ def _metric_rows(summary: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def require_of_run(path: Path, **told: Mapping[str, Any]) -> None:
+def require_of_run(path: Path, sha256: str, **told: Mapping[str, Any]) -> None:
     """Refuse the card of a model that was exchanged, together with it, for that of another run.
 
     Args:
-        path: The card; only the `model.json` of a finished run is of that run.
+        path: The card; only the `model.json` of a finished run or an adaptation is of that.
+        sha256: Of the model, as it says.
         told: The `settings` and `metrics` that it holds.
 
     Raises:
-        ValueError: The run's `summary.json` beside it has others.
+        ValueError: The run's `summary.json` beside it has others, or `adapt.json` another model.
     """
-    beside = path.with_name("summary.json")
-    if path.name != "model.json" or not beside.is_file():
+    if path.name != "model.json":
         return
-    try:
-        summary = read_json(beside)
-        metrics = summary.get("after") or summary["metrics"]
-        is_own = {"settings": summary["settings"], "metrics": metrics} == told
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return  # Something else is called so.
-    if not is_own:
-        raise ValueError(
-            f"{path}: it and its model are of another run than {beside.name} beside them; restore "
-            "those of this run, or give the others another name"
-        )
+    for beside in filter(Path.is_file, map(path.with_name, ("summary.json", "adapt.json"))):
+        try:
+            record = read_json(beside)
+            if beside.name == "adapt.json":
+                is_own = sha256 in record["files"][path.with_suffix(".keras").name]
+            else:
+                metrics = record.get("after") or record["metrics"]
+                is_own = {"settings": record["settings"], "metrics": metrics} == told
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            continue  # Something else is called so.
+        if not is_own:
+            raise ValueError(
+                f"{path}: it and its model are of another run than {beside.name} beside them; "
+                "restore those of this run, or give the others another name"
+            )
 
 
 def data_notes(

@@ -272,7 +272,7 @@ def read_card(path: Path) -> ModelCard:
     """
     with open(path, "rb") as file:
         card = parse_card(file.read(MOST_BYTES + 1), str(path))
-    require_of_run(path, settings=card.settings, metrics=card.metrics)
+    require_of_run(path, card.sha256, settings=card.settings, metrics=card.metrics)
     return card
 
 

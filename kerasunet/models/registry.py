@@ -304,8 +304,8 @@ def require_unedited(path: Path) -> None:
     card = read_card(path.with_suffix(".json"))
     if text.read_text(encoding="utf-8", errors="replace") != card.to_markdown():
         raise FileExistsError(
-            f"{text}: was changed by hand, or written by another version, and would be replaced; "
-            "rename it, then start again"
+            f"{text}: was changed by hand, or {path.stem}.json was, or another version wrote it, "
+            "and it would be replaced; rename it, then start again"
         )
 
 

@@ -27,16 +27,18 @@ _FINETUNED: dict[str, Any] = {
     "before?": or_null(SCORES, "the scores before training, or null"),
 }  # fmt: skip
 _PATHS = ("data", "manual_dir", "validation_data", "init", "groups")
-_LAST = ("cases.csv", "model.keras", "model.json", "model.md", "overlays/[0-9]*-dice-*.png")
+_NOTED = ("choice.json", "rates.csv", "cases.csv", "model.keras", "model.json", "model.md",
+          "overlays/[0-9]*-dice-*.png")  # fmt: skip
 _RESULTS = (  # Patterns of what a run writes after it has claimed its directory.
-    "summary.json", "checkpoint.npz", "choice.json", "layers.txt", "layers.json", "history.csv",
-    "rates.csv", "warnings.json", *_LAST, "tensorboard/**/events.out.tfevents.*",
+    "summary.json", "checkpoint.npz", "layers.txt", "layers.json", "history.csv", "warnings.json",
+    *_NOTED, "tensorboard/**/events.out.tfevents.*",
 )  # fmt: skip
 _PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
 _FOLDERS = ("overlays", "tensorboard", "tensorboard/train", "tensorboard/validation", "pictures")
 _ASIDE, _NOTES, _OTHER = ".earlier-run", ".config.json.written", "use another output folder"
 _RECORDS = {"config.json": "a run", "study.json": "a study", "adapt.json": "an adaptation",
             "predictions.json": "predictions"}  # fmt: skip
+_OF_NAMES = " (of the names of the data set and of its cases, groups and labels)"
 _MARK = b'{"settings":{'  # However indented. Other programs have a `config.json`, too.
 
 
@@ -161,7 +163,7 @@ class RunDirectory:
             self.require_removable(settings)
             self._set_aside()
         if self.config.is_file():
-            refuse_differences(self.path, self._record(settings), asked)
+            refuse_differences(self.path, self._record(settings), asked, how=" (--restart does so)")
         else:
             self._refuse_remains()
             with files.noting(self.config):
@@ -284,7 +286,7 @@ class RunDirectory:
 
     def _require_own(self) -> None:
         """Refuse an unfinished run that would replace or remove what it did not write."""
-        last = () if self.summary.is_file() else self._files(_LAST)
+        last = () if self.summary.is_file() else self._files(_NOTED)
         for path in itertools.filterfalse(files.noted(self.config), last):
             raise ValueError(f"{path}: is not part of this run, or has been changed since; {MOVE}")
 
@@ -354,24 +356,22 @@ _IMPLIED = {
 }
 
 
-def refuse_differences(directory: Path, known: dict[str, Any], asked: dict[str, Any]) -> None:
+def refuse_differences(directory: Path, known: dict, asked: dict, *, how: str = "") -> None:
     """Compare what a directory holds with what is requested, but no locations of files.
 
     Raises:
         ValueError: They differ; the message names both sides of each difference.
     """
     if differences := _differences(known, asked):
-        raise ValueError(
-            f"{directory}: holds results of other settings, data or versions: "
-            f"{'; '.join(differences)}. Continue with the old ones, use another output folder, "
-            "or remove this one (finetune and pretrain do so with --restart)."
-        )
+        told = f"holds results of other settings, data or versions: {'; '.join(differences)}"
+        raise ValueError(f"{directory}: {told}. Continue with these, {_OTHER}, or remove it{how}.")
 
 
 def _differences(known: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     old, new = schema.flat(known), schema.flat(asked)
     return [  # Digests and versions that an older record lacks are not compared.
         f"{name.removeprefix('settings.')} was {_readable(name, was)}, now {_readable(name, now)}"
+        f"{_OF_NAMES if name == 'digests.data' else ''}"
         for name, was, now in ((n, old.get(n), new.get(n)) for n in sorted(old.keys() | new.keys()))
         if not _agree(name, was, now)
         and (name in old or not name.startswith(("digests.", "versions.")))

@@ -20,7 +20,7 @@ from kerasunet.backend import prepared_backend, tensorboard, with_precision
 from kerasunet.data.decoding import DecodedCases, content_digest
 from kerasunet.data.loading import require_outside
 from kerasunet.drawing import write_overlays
-from kerasunet.files import expanded, write_json, write_text
+from kerasunet.files import expanded, read_json, write_json, write_text
 from kerasunet.freezing import Description, apply_strategy, layout_of
 from kerasunet.models.model_card import asked_layers
 from kerasunet.network import rebuilt, with_new_head
@@ -265,6 +265,7 @@ class _Finetuning:
             history=self.files.history,
             callbacks=callbacks,
             views=self.settings.views,
+            run=read_json(self.files.config),
         )
         if self.settings.stages:
             state = self._train_in_stages(network.model, train_model)

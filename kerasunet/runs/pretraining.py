@@ -17,7 +17,7 @@ from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
 from kerasunet.data.identification import modality_of_data
 from kerasunet.data.loading import require_objects, require_outside
-from kerasunet.files import expanded
+from kerasunet.files import expanded, read_json
 from kerasunet.metrics import Interval
 from kerasunet.network import plain_copy, with_new_head
 from kerasunet.objects import Objects
@@ -137,6 +137,7 @@ def _pretrain(
             history=files.history,
             callbacks=callbacks,
             sides=settings.sides,
+            run=read_json(files.config),
         )
         model = plain_copy(model)
         evaluation = evaluate(model, validation, threshold=0.5)

@@ -40,10 +40,8 @@ from kerasunet.study.plan import (
     plan,
     protocol,
 )
-from kerasunet.study.tables import CASES, RECORD, RUNS, Tables, table_path
+from kerasunet.study.tables import CASES, RECORD, RUN_FOLDER, RUNS, Tables, table_path
 from kerasunet.study.workers import RunResult, run_in_process, workers
-
-RUN_FOLDER = "runs"
 
 
 def record_of(
@@ -231,9 +229,9 @@ def plan_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
     if told := seen_warning(settings.run.init, data()):
         warnings.warn(told, stacklevel=3)
     tables = _complete_tables(directory, planned, data())
-    if WITHOUT_SPACING in record["data"]:  # Folds in millimeters and in pixels have no mean.
+    if pixels := WITHOUT_SPACING in record["data"]:  # Millimeters and pixels have no mean.
         tables.require_pixels()
-        planned = tuple(replace(run, in_pixels=True) for run in planned)
+    planned = tuple(replace(run, in_pixels=pixels, digests=record["digests"]) for run in planned)
     return Study(directory, settings, layout, planned=planned, tables=tables, record=record)
 
 

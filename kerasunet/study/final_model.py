@@ -23,9 +23,10 @@ from kerasunet.models.model_card import read_card
 from kerasunet.models.registry import require_unedited
 from kerasunet.runs.finetuning import initial_model
 from kerasunet.runs.preparation import load_data, with_seen
-from kerasunet.study.execution import RUN_FOLDER, Study
+from kerasunet.study.execution import Study
 from kerasunet.study.results import Scenario, StudyResults, read_results
 from kerasunet.study.stats import StudyStatistics
+from kerasunet.study.tables import RUN_FOLDER
 from kerasunet.training.evaluation import evaluation_of
 from kerasunet.training.learner import Network
 from kerasunet.training.settings import FinetuneSettings, without_paths

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from kerasunet.runs.directory import RunDirectory, refuse_differences
-from kerasunet.schema import TEXT, check, declared, read_values
+from kerasunet.schema import OBJECT, TEXT, check, declared, read_values
 from kerasunet.strategies import NetworkLayout, expand, parse
+from kerasunet.study.tables import folder_name
 from kerasunet.training.settings import FinetuneSettings, Optimization, to_json, without_paths
 
-_REQUEST = {"settings": {"init": TEXT}}
+_REQUEST = {"settings": {"init": TEXT}, "digests?": OBJECT}
 USUAL_SIZE = 20
 """Training images of a study that names no number."""
 STRATEGIES = ("none", "scratch", "contracting", "expanding", "shallow:*", "deep:*", "all")
@@ -100,6 +100,7 @@ class PlannedRun:
         learning_rates: Learning rates to choose from on the validation cases; empty for none.
         in_pixels: Whether distances are in pixels even where all held-out images have a spacing,
             because others have none.
+        digests: Of the data and the start of the study; results of others are refused.
     """
 
     strategy: str
@@ -109,6 +110,7 @@ class PlannedRun:
     settings: FinetuneSettings
     learning_rates: tuple[float, ...] = ()
     in_pixels: bool = False
+    digests: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def identity(self) -> tuple[str, int, int, int]:
@@ -118,8 +120,7 @@ class PlannedRun:
     @property
     def name(self) -> str:
         """Folder name: unique within a study, readable, safe on every file system."""
-        strategy = re.sub(r"[^a-z0-9_.+&,-]", "_", self.strategy.replace("*", "ANY"))
-        return f"fold{self.fold}-train{self.train_size}-seed{self.seed}-{strategy}"
+        return folder_name(*self.identity)
 
     def failed(self, data_name: str, reason: str) -> dict[str, Any]:
         """Return the row of the run in `runs.csv` if it has failed, for a reason in words."""
@@ -219,4 +220,5 @@ def require_same(planned: PlannedRun, directory: Path) -> None:
         known, asked = record["settings"], to_json(planned.settings)
         for settings in (known, asked):
             settings["start"] = "scratch" if settings["init"] == "scratch" else "a model"
-        refuse_differences(directory, {"settings": known}, {"settings": asked})
+        was = {"settings": known, "digests": record.get("digests", {})}  # Older ones have none.
+        refuse_differences(directory, was, {"settings": asked, "digests": {**planned.digests}})

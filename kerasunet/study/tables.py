@@ -11,6 +11,7 @@ import gzip
 import io
 import lzma
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,64 +19,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from kerasunet.files import require_replaceable, write_atomically, write_text
+from kerasunet.files import read_json, require_replaceable, write_atomically, write_text
 from kerasunet.metrics import METRICS
 
-CASES, RUNS, RECORD = "cases.csv", "runs.csv", "study.json"
+CASES, RUNS, RECORD, RUN_FOLDER = "cases.csv", "runs.csv", "study.json", "runs"
 _OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 SUFFIXES = ("", *_OPEN)
 """What a table's name may end in after `.csv`."""
 IDENTITY = ("strategy", "fold", "train_size", "seed")
 CASE_COLUMNS = (
-    "data",
-    *IDENTITY,
-    "key",
-    "group",
-    "dice",
-    "iou",
-    "sensitivity",
-    "precision",
-    "hd95",
-    "assd",
-    "ece",
-    "truth_area",
-    "predicted_area",
-    "outcome",
-    "unit",
-)
+    "data", *IDENTITY, "key", "group", "dice", "iou", "sensitivity", "precision", "hd95", "assd",
+    "ece", "truth_area", "predicted_area", "outcome", "unit",
+)  # fmt: skip
 OBJECT = "object"
 """The column of cases that distinguishes several objects; a case then has a row for each."""
 RUN_COLUMNS = (
-    "data",
-    *IDENTITY,
-    "chosen",
-    "learning_rate",
-    "steps",
-    "trained",
-    "parameters",
-    "seconds",
-    "wall_seconds",
-    "precision",
-    "device",
-    "versions",
-    "status",
-    "note",
-)
+    "data", *IDENTITY, "chosen", "learning_rate", "steps", "trained", "parameters", "seconds",
+    "wall_seconds", "precision", "device", "versions", "status", "note",
+)  # fmt: skip
 _IMPLIED = {"precision": "float32", "device": "cpu"}
 """What rows imply that are older than these columns."""
 _OPTIONAL_TEXTS = ("group", OBJECT, "versions", "note", "unit", "status")
 _TEXTS = ("key", *_OPTIONAL_TEXTS)
+_AREAS = ("truth_area", "predicted_area")
+_COSTS = ("steps", "trained", "parameters", "seconds", "wall_seconds")
 _NUMBERS = {
-    CASES: {
-        **dict.fromkeys(("fold", "train_size", "seed", "truth_area", "predicted_area"), True),
-        **dict.fromkeys(METRICS, False),
-    },
-    RUNS: dict.fromkeys(
-        ("fold", "train_size", "seed", "steps", "trained", "parameters", "seconds", "wall_seconds"),
-        True,
-    ),
+    CASES: dict.fromkeys((*IDENTITY[1:], *_AREAS), True) | dict.fromkeys(METRICS, False),
+    RUNS: dict.fromkeys((*IDENTITY[1:], *_COSTS), True),
 }
 """Columns of numbers, and whether each row needs one that is not negative."""
 _EMPTY = [*METRICS, *(name for each in _NUMBERS.values() for name in each), "learning_rate"]
@@ -103,12 +76,18 @@ class Tables:
         self._columns = _with_yours(columns_of(rows[:1]), rows[:1])
         self._cases = [(_identity(row), _as_line(row, self._columns)) for row in rows]
         self._drop_unrecorded()
+        finished = [run for run in map(_identity, self.runs) if run in self.finished()]
+        _require_of_runs(directory, finished, self._dice_of)
         self._written, self._seconds, self._is_written = -math.inf, 0.0, True
 
     @property
     def cases(self) -> list[Row]:
         """The rows of the cases, made of their lines."""
         return list(csv.DictReader((line for _, line in self._cases), self._columns))
+
+    def _dice_of(self, identity: tuple) -> list[str]:
+        lines = (line for one, line in self._cases if one == identity)
+        return [row["dice"] for row in csv.DictReader(lines, self._columns)]
 
     def finished(self) -> set[tuple[str, int, int, int]]:
         """Return the identities of the finished runs."""
@@ -272,7 +251,42 @@ def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         _require_cells(path, frame, name)
         frames.append(frame)
     _require_all_cases(table_path(directory, CASES), *frames)
-    return frames[0], frames[1].fillna({"versions": "", "note": ""})
+    cases, runs = frames
+    finished = runs[runs["status"] == "finished"][list(IDENTITY)].to_numpy().tolist()
+    own = cases[list(IDENTITY)]
+    _require_of_runs(directory, finished, lambda run: cases["dice"][(own == run).all(axis=1)])
+    return cases, runs.fillna({"versions": "", "note": ""})
+
+
+def folder_name(strategy: str, fold: int, train_size: int, seed: int) -> str:  # noqa: PLR0917
+    """Return the name of the folder of a run: unique in a study, safe on every file system."""
+    strategy = re.sub(r"[^a-z0-9_.+&,-]", "_", strategy.replace("*", "ANY"))
+    return f"fold{fold}-train{train_size}-seed{seed}-{strategy}"
+
+
+def _require_of_runs(
+    directory: Path, finished: Sequence[Any], dice_of: Callable[[Any], Iterable[Any]]
+) -> None:
+    """Refuse a table that was copied from another study; the first and the last run tell it."""
+    for identity in (*finished[:1], *finished[-1:]):
+        folder = directory / RUN_FOLDER / folder_name(*identity)
+        try:
+            path = folder / read_json(folder / "result.json")["folder"] / CASES
+            with open(path, encoding="utf-8", newline="") as file:
+                own = _sorted(row["dice"] for row in csv.DictReader(file))
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # It was removed; or it is damaged, which whoever reads it will tell.
+        known = _sorted(dice_of(identity))
+        if len(known) == len(own) and not np.allclose(known, own, atol=1e-3, equal_nan=True):
+            raise ValueError(
+                f"{table_path(directory, CASES)}: is not of the runs in {RUN_FOLDER}/, such as "
+                f"{folder.name}; {_RESTORE}, or remove both tables and start the study again, "
+                "which reads these runs"
+            )
+
+
+def _sorted(dice: Iterable[Any]) -> np.ndarray:
+    return np.sort([math.nan if one == "" else float(one) for one in dice])
 
 
 @contextmanager

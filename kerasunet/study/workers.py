@@ -391,9 +391,9 @@ def read_result(planned: PlannedRun, directory: Path) -> RunResult:
 def specify(planned: PlannedRun, directory: Path) -> None:
     """Write what `execute` needs to know of a planned run."""
     rates = planned.learning_rates or (planned.settings.optimization.learning_rate,)
-    specification: dict[str, Any] = {"settings": to_json(planned.settings)}
-    specification |= {"learning_rates": list(rates), "in_pixels": planned.in_pixels}
-    write_json(RunDirectory(directory).specification, specification)
+    asked: dict[str, Any] = {"settings": to_json(planned.settings), "learning_rates": [*rates]}
+    asked |= {"in_pixels": planned.in_pixels, "digests": {**planned.digests}}
+    write_json(RunDirectory(directory).specification, asked)
 
 
 if __name__ == "__main__":

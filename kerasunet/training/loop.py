@@ -1,8 +1,7 @@
 """Training step by step, validation by validation, with a checkpoint after each, and callbacks.
 
 An epoch here is the `validate_every` steps up to the next validation, whatever the number of
-images. The checkpoint holds weights, optimizer, best weights and history in one file that is put in
-place by one rename, so that a kill at any moment leaves a state that belongs together.
+images. The checkpoint is one file, put in place by one rename, so that its parts belong together.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from kerasunet.data.augmentation import Batches
 from kerasunet.data.augmentation_settings import Augmentation
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.files import write_atomically, write_text
+from kerasunet.schema import MOVE, flat
 from kerasunet.training.evaluation import mean_dice
 from kerasunet.training.learner import ActivationCache, cut_before_training, learner_of
 from kerasunet.training.optimizer import (
@@ -35,6 +35,7 @@ from kerasunet.training.optimizer import (
 )
 from kerasunet.training.settings import NOT_SET, Optimization
 
+Record = dict[str, Any] | None
 HISTORY_COLUMNS = ("step", "loss", "dice", "val_dice", "learning_rate", "seconds")
 _SET_THE_RATE = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 
@@ -50,6 +51,7 @@ class TrainingState:
         best_dice: Its mean Dice, 0 to 1; -1 before the first validation.
         best_epoch: The epoch it came after.
         stopped: Whether a callback has ended the training.
+        run: What `config.json` of its run holds; `None` in checkpoints of earlier versions.
     """
 
     epoch: int = 0
@@ -58,6 +60,7 @@ class TrainingState:
     best_dice: float = -1.0
     best_epoch: int = 0
     stopped: bool = False
+    run: Record = None
 
 
 def save_checkpoint(path: Path, model: keras.Model, state: TrainingState) -> None:
@@ -82,8 +85,7 @@ def load_checkpoint(path: Path, model: keras.Model, stage: range | None = None) 
     Args:
         path: A file that `save_checkpoint` wrote.
         model: Compiled model with the same weights set to train.
-        stage: The epochs that these weights are set to train in; the optimizer of another stage
-            is left out.
+        stage: The epochs that these weights train in; another stage has its own optimizer.
 
     Returns:
         The state.
@@ -142,6 +144,7 @@ def train(
     relative_power: float | None = None,
     stage: range | None = None,
     sides: Sequence[int] = (),
+    run: Record = None,
 ) -> TrainingState:
     """Train a compiled model, going on where an interrupted training stopped.
 
@@ -154,28 +157,24 @@ def train(
         checkpoint: The checkpoint file, `.npz`; its folder also holds cached activations meanwhile.
         history: The CSV file with a row per epoch.
         callbacks: More Keras callbacks.
-        views: Number of different views of each image; what the frozen beginning of the network
-            makes of them is computed once. `None` draws a new view in every pass.
-        learner: What `learner_of` returned for this model, used where `views` is `None`; made here
-            unless given.
-        relative_power: Exponent of the strategy `rgn`; its rates go to `rates.csv` beside the
-            history. `None` for all other strategies.
-        stage: The epochs of a stage, which begins with the weights of the one before, but with a
-            separate optimizer; all epochs unless given.
+        views: Of each image, each computed once where layers are frozen; `None` draws new ones.
+        learner: What `learner_of` returned for this model, if `views` is `None`; else made here.
+        relative_power: Exponent of the strategy `rgn`, if it is that; its rates go to `rates.csv`.
+        stage: The epochs of a stage, which has its own optimizer; all epochs unless given.
         sides: Heights and widths to train at, as `Batches` takes them.
+        run: What `config.json` of its run holds; a checkpoint of a run of other data is refused.
 
     Returns:
         The state; the model holds the last or the best weights, as the settings say. Callbacks end
         the training as in Keras, by `model.stop_training`, after a step or an epoch.
 
     Raises:
-        ValueError: The checkpoint is damaged, or of another run than the history; or the best
-            weights are asked for without validation cases.
-        FloatingPointError: The loss or the weights became NaN or infinite; the message tells
-            where the last good weights are.
+        ValueError: The checkpoint is damaged, or of another run; or the best weights are asked for
+            without validation cases.
+        FloatingPointError: The loss or the weights became NaN or infinite; see the message.
     """
     optimization.require_validation(len(validation))
-    state = _restored(model, checkpoint, history, stage=stage)
+    state = replace(_restored(model, checkpoint, history, stage=stage, run=run), run=run)
     size, seed = optimization.batch_size, optimization.seed
     batches = Batches(training, size, augmentation, seed=seed, views=views, sides=sides)
     feed: Batches | ActivationCache = batches
@@ -206,12 +205,16 @@ def train(
 
 
 def _restored(
-    model: keras.Model, checkpoint: Path, history: Path, *, stage: range | None
+    model: keras.Model, checkpoint: Path, history: Path, *, stage: range | None, run: Record
 ) -> TrainingState:
     """Return what an interrupted training had reached; write its history, which came last."""
     if not checkpoint.is_file():
         return TrainingState()
     state = load_checkpoint(checkpoint, model, stage)
+    old, new = flat(state.run or {}), flat(run or {})
+    if others := sorted({n.rpartition(".")[2] for n in old if old[n] != new.get(n)}):
+        told = f"is the checkpoint of another run, which has other {', '.join(others)}"
+        raise ValueError(f"{checkpoint}: {told}; {MOVE}")
     known = history.read_text("utf-8", errors="replace") if history.is_file() else ""
     if not _as_csv(state.history).startswith(known):
         told = f"is not the history of the training in {checkpoint.name}, or was edited"
@@ -368,10 +371,7 @@ class _StaysHere(keras.callbacks.Callback):
 def listening(
     callbacks: Iterable[keras.callbacks.Callback], model: keras.Model, settings: Optimization
 ) -> keras.callbacks.CallbackList:
-    """Return callbacks that know of the model, and of epochs and steps as in Keras' `fit`.
-
-    They may stop the model's training from now on.
-    """
+    """Return callbacks that know of the model, its epochs and steps, and may stop its training."""
     model.stop_training = False
     steps = min(settings.validate_every, settings.steps)
     epochs = -(-settings.steps // settings.validate_every)

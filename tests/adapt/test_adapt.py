@@ -176,6 +176,20 @@ def test_the_same_again_trains_nothing(adapted, recorded, pairs, tiny_model_file
 
 
 @pytest.mark.slow
+def test_the_model_of_another_adaptation_is_not_taken_for_that_of_this_one(
+    adapted, tiny_model_file, tmp_path
+):
+    """Nor if its card was copied, too."""
+    copy = shutil.copytree(adapted.directory, tmp_path / "copy", ignore=lambda *_: ["work"])
+    other = models.load(tiny_model_file)
+    models.save(other, tmp_path / "other" / "model.keras", models.card(copy / "model.keras"))
+    for name in ("model.keras", "model.json", "model.md"):
+        shutil.copy(tmp_path / "other" / name, copy)
+    with pytest.raises(ValueError, match=r"model\.json: it and its model are of another run"):
+        models.load(copy / "model.keras")
+
+
+@pytest.mark.slow
 def test_an_interrupted_adaptation_goes_on_to_the_same_answer(
     short, adapted, pairs, tiny_model_file, tmp_path
 ):
@@ -185,9 +199,11 @@ def test_an_interrupted_adaptation_goes_on_to_the_same_answer(
     for path in fits[::3]:
         path.unlink()
     fits[1].write_bytes(damaged := fits[1].read_bytes()[:100])
+    shutil.copy(fits[4], fits[5])
     again = adapt(settings_for(pairs, tiny_model_file), tmp_path / "cut")
     assert sorted((tmp_path / "cut/work/fits").iterdir()) == fits
     assert fits[1].stat().st_size > len(damaged), "a file that is not whole is made again"
+    assert str(np.load(fits[5])["fit"]) == fits[5].stem, "so is one of another training"
     expected, found = (one.as_dict()["estimate"]["dice"] for one in (adapted, again))
     assert found == pytest.approx(expected, abs=2e-3)
 

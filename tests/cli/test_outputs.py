@@ -352,7 +352,9 @@ def test_a_run_that_a_killed_restart_set_aside_is_back_before_others_write(place
 
 
 @SLOW
-@pytest.mark.parametrize("name", ["model.md", "cases.csv", "overlays/7-dice-mine.png", "overlays"])
+@pytest.mark.parametrize(
+    "name", ["model.md", "cases.csv", "choice.json", "overlays/7-dice-mine.png", "overlays"]
+)
 def test_a_file_of_yours_in_a_run_that_was_killed_is_not_replaced(
     call, place, tiny_model_file, monkeypatch, name
 ):

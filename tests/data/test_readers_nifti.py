@@ -1,6 +1,7 @@
 """Reading NIfTI: orientation, slices, levels and spacing on files with known voxels."""
 
 import gzip
+import os
 import sys
 
 import numpy as np
@@ -281,3 +282,15 @@ def test_voxels_that_would_begin_within_the_header_are_refused(save):
 def test_complex_numbers_are_named(save):
     with pytest.raises(ValueError, match="complex numbers; save their magnitude"):
         read_image(save(np.ones((20, 30, 1), np.complex64)))
+
+
+def test_a_volume_that_was_overwritten_is_read_anew(save):
+    """Also with another of the same size whose time was kept, as by `cp -p` or from an archive."""
+    path, pictures = save(picture()), [picture() for _ in range(2)]
+    for pixels in pictures:
+        content, before = nib.Nifti1Image(pixels.T, ITK).to_bytes(), path.stat().st_ctime_ns
+        path.write_bytes(gzip.compress(content, compresslevel=0))
+        os.utime(path, (1e9, 1e9))
+        while path.stat().st_ctime_ns == before:
+            os.utime(path, (1e9, 1e9))
+        np.testing.assert_array_equal(read(path), pixels)

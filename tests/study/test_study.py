@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import signal
@@ -299,6 +300,41 @@ def test_the_result_of_another_run_that_was_copied_is_refused(settings, finished
     reopened = open_study(settings, study)
     run_study(reopened, retry_failed=True)
     assert sorted(map(str, Tables(study).runs)) == sorted(map(str, own.runs))
+
+
+@pytest.mark.slow
+def test_a_run_of_a_study_of_other_data_that_was_copied_is_refused(settings, finished, tmp_path):
+    """The settings do not tell, if both folders of images have the same name."""
+    shutil.copytree(finished / "runs", tmp_path / "runs")
+    request = tmp_path / "runs" / "fold0-train4-seed0-scratch" / "run.json"
+    asked = json.loads(request.read_text(encoding="utf-8"))
+    digests = json.loads((finished / "study.json").read_text(encoding="utf-8"))["digests"]
+    assert asked["digests"] == digests
+    asked["digests"] |= {"images and masks": "0" * 64}
+    request.write_text(json.dumps(asked), encoding="utf-8")
+    result = json.loads(request.with_name("result.json").read_text(encoding="utf-8"))
+    result["request"] = hashlib.sha256(request.read_bytes()).hexdigest()
+    request.with_name("result.json").write_text(json.dumps(result), encoding="utf-8")
+    run_study(open_study(replace(settings, strategies=("scratch", "deep:1")), tmp_path))
+    failed, own = sorted(Tables(tmp_path).runs, key=lambda row: row["status"])
+    assert (failed["strategy"], own["strategy"]) == ("scratch", "deep:1")
+    assert "images and masks was '000000000000', now '" in failed["note"]
+
+
+@pytest.mark.slow
+def test_tables_of_another_study_over_those_of_the_runs_are_refused(settings, finished, tmp_path):
+    study = shutil.copytree(finished, tmp_path / "study")
+    cases = pd.read_csv(study / "cases.csv")
+    cases.assign(dice=1 - cases["dice"]).to_csv(study / "cases.csv", index=False)
+    for read in (read_tables, lambda folder: open_study(settings, folder)):
+        with pytest.raises(ValueError, match=r"cases\.csv: is not of the runs in runs/, such as "):
+            read(study)
+    for name in ("cases.csv", "runs.csv"):
+        (study / name).unlink()
+    run_study(open_study(settings, study))
+    key = ["strategy", "key"]
+    again, own = (read_tables(one)[0].sort_values(key)["dice"] for one in (study, finished))
+    assert again.tolist() == own.tolist()
 
 
 @pytest.mark.slow

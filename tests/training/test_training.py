@@ -514,6 +514,38 @@ def test_a_checkpoint_is_gone_on_with_beside_its_own_history_only(settings, inte
         assert (interrupted / "history.csv").read_bytes() == changed
 
 
+def without_run(checkpoint: Path) -> dict:
+    """Remove from a checkpoint what earlier versions did not write: what run it is of."""
+    arrays = dict(np.load(checkpoint))
+    meta = json.loads(arrays["meta"].tobytes())
+    run = meta.pop("run")
+    np.savez(checkpoint, **{**arrays, "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)})
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["finetune", "pretrain"])
+def test_a_checkpoint_of_a_run_on_other_data_is_refused(smallest, tiny_pretraining, tmp_path, verb):
+    """Also if its history was copied, too; one of an earlier version does not tell its run."""
+    train = {"finetune": finetune, "pretrain": pretrain}[verb]
+    asked = {"finetune": smallest, "pretrain": tiny_pretraining}[verb]
+    asked = replace(asked, architecture=smallest.architecture, optimization=QUICK)
+    other = replace(asked, data=asked.data[:-1] + "8")
+    for name, settings in {"own": asked, "other": other}.items():
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, tmp_path / name, [Stop(1)])
+    for name in ("checkpoint.npz", "history.csv"):
+        shutil.copy(tmp_path / "other" / name, tmp_path / "own")
+    message = r"own/checkpoint\.npz: is the checkpoint of another run, which has other .*; move it"
+    with pytest.raises(ValueError, match=message):
+        train(asked, tmp_path / "own")
+    copied = (tmp_path / "own" / "checkpoint.npz").read_bytes()
+    assert copied == (tmp_path / "other" / "checkpoint.npz").read_bytes()
+    told = without_run(tmp_path / "own" / "checkpoint.npz")
+    assert told == json.loads((tmp_path / "other" / "config.json").read_text())
+    assert train(asked, tmp_path / "own").summary["data"]["name"] == asked.data.partition(":")[0]
+
+
 @pytest.mark.parametrize("name", ["checkpoint.npz", "summary.json"])
 def test_what_is_left_of_an_unknown_run_is_not_gone_on_with(settings, finished, tmp_path, name):
     """A run directory that somebody began to remove could belong to any settings."""
@@ -682,6 +714,7 @@ def test_a_run_whose_record_spells_the_strategy_another_way_goes_on(settings, in
     config = json.loads(path.read_text())
     config["settings"]["layers"] = " Shallow:2"
     path.write_text(json.dumps(config))
+    without_run(interrupted / "checkpoint.npz")
     with pytest.raises(ValueError, match="layers was ' Shallow:2', now 'deep:1'"):
         finetune(replace(settings, layers="deep:1"), interrupted)
     with open(interrupted / "layers.txt", "a") as table:

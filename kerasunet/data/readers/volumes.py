@@ -44,7 +44,8 @@ def kept(source: Source, size: int, make: Callable[[], T]) -> T:
         make: Makes it.
     """
     status = os.fstat(source.file.fileno())
-    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    times = status.st_mtime_ns, status.st_ctime_ns  # `cp -p` sets back the first.
+    key = (status.st_dev, status.st_ino, status.st_size, times)
     with _keeping:
         if key not in _kept:
             made = make()
