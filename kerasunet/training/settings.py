@@ -286,7 +286,10 @@ class FinetuneSettings:
         maximum=LARGEST_SIDE,
     )
     threshold: float = option(
-        0.5, "probability from which a pixel counts as foreground", above=0, below=1
+        0.5,
+        "probability from which a pixel of a test case counts as foreground; validation uses 0.5",
+        above=0,
+        below=1,
     )
     architecture: Architecture = Architecture()
     optimization: Optimization = Optimization()
