@@ -129,6 +129,7 @@ _MILD = Augmentation(
 )
 _JOINT = Trial(("bus_bra", "busi"), "", _MILD, steps=750, init="bus_bra-mild-further")
 _JOINT_8 = replace(_JOINT, init="ultrasound-all", steps=1500, repeated=8)
+_JOINT_24 = replace(_JOINT, steps=1000, repeated=24)
 _BASE = {"architecture": Architecture(base_filters=32), "batch": 16, "steps": 3000}
 _FROM_BASE = {**_BASE, "init": "natural-base"}
 _SOUP = ("ultrasound-contracting", "ultrasound-all", "bus_bra-wide", "bus_bra-mild-further")
@@ -150,6 +151,12 @@ TRIALS = {
     "joint": replace(_JOINT, steps=1500),
     "joint-choose-8": replace(_JOINT_8, train=("bus_bra", "busi/choose"), target="busi/read"),
     "joint-read-8": replace(_JOINT_8, train=("bus_bra", "busi/read"), target="busi/choose"),
+    "joint-choose-24": replace(
+        _JOINT_24, train=("bus_bra", "busi/choose"), target="busi/read", init="joint-choose-8"
+    ),
+    "joint-read-24": replace(
+        _JOINT_24, train=("bus_bra", "busi/read"), target="busi/choose", init="joint-read-8"
+    ),
     "ultrasound": replace(_JOINT, init="joint", repeated=8),
     "natural-base": Trial(
         ("duts",),
@@ -208,6 +215,8 @@ PRODUCTS = {
             "bus_bra-mild-further-busi-read",
             "busi-mild-further-bus_bra-read",
             "busi-mild-bus_bra-read",
+            "joint-choose-24-busi-read",
+            "joint-read-24-busi-choose",
             "joint-choose-8-busi-read",
             "joint-read-8-busi-choose",
             "joint-choose-busi-read",
