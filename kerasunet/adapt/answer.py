@@ -173,7 +173,19 @@ class Answer:
         return [
             f"According to these images and published studies together, the next best, "
             f"{rival.candidate}, is {rival.behind:.3f} Dice behind. That is {how}."
+            + self._ahead_in_trials(self.chosen)
         ]
+
+    def _ahead_in_trials(self, chosen: Chosen) -> str:
+        """Say which candidate did clearly better than the chosen one on these images alone."""
+        tried = [(one.trial.behind, one) for one in chosen.weighed if one.trial is not None]
+        behind, best = min(tried, key=lambda pair: pair[0], default=(0.0, chosen.weighed[0]))
+        if best.trial is None or -behind <= best.trial.error:
+            return ""
+        return (
+            f" On these images alone, {best.candidate} was ahead of the choice by {-behind:.3f} "
+            f"± {best.trial.error:.3f} Dice; the studies outweigh that."
+        )
 
     def _more_images(self) -> list[str]:
         if self.curve is None:
@@ -258,7 +270,7 @@ class Answer:
 
 def _use(model: str | Path) -> str:
     """Return the sentence that says how to use a model: a command to paste."""
-    return f"Use it: kerasunet predict {shlex.quote(str(model))} YOUR_IMAGES --output masks"
+    return f"Use it: kerasunet predict {shlex.quote(str(model))} YOUR_IMAGES --output predictions"
 
 
 def chosen_as_dict(chosen: Chosen) -> dict[str, Any]:
@@ -368,13 +380,18 @@ def start_table(
     )
 
 
+def _lead(behind: float, error: float) -> str:
+    """Return how far a candidate is ahead; without the sign of a zero that rounding leaves."""
+    return f"{0.0 - round(behind, 3):+.3f} ± {error:.3f}"
+
+
 def candidate_lines(chosen: Chosen) -> list[str]:
     """Return the lines of a table of the candidates."""
     width = max(len(str(one.candidate)) for one in chosen.weighed)
     lines = [f"{'candidate':<{width}}  {'studies say':>15}  {'trials say':>15}  {'together':>15}"]
     for one in chosen.weighed:
-        evidence = f"{-one.evidence.behind:+.3f} ± {one.evidence.error:.3f}"
-        trial = "-" if one.trial is None else f"{-one.trial.behind:+.3f} ± {one.trial.error:.3f}"
-        together = f"{-one.behind:+.3f} ± {one.error:.3f}"
+        evidence = _lead(one.evidence.behind, one.evidence.error)
+        trial = "-" if one.trial is None else _lead(one.trial.behind, one.trial.error)
+        together = _lead(one.behind, one.error)
         lines.append(f"{one.candidate!s:<{width}}  {evidence:>15}  {trial:>15}  {together:>15}")
     return lines

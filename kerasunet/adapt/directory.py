@@ -243,11 +243,13 @@ def _move(source: Path, target: Path) -> None:
 
 _STYLE = """
 :root { color-scheme: light dark }
-body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+overflow-wrap: anywhere }
 h1 { font-size: 1.5rem; line-height: 1.3 }
 pre { overflow-x: auto; padding: .8rem; border: 1px solid #8885; border-radius: 6px }
 img { max-width: 100%; height: auto; display: block; margin: .4rem 0 1.2rem }
-table { border-collapse: collapse } td, th { padding: .2rem .8rem; text-align: right }
+table { border-collapse: collapse; display: block; overflow-x: auto }
+td, th { padding: .2rem .8rem; text-align: right }
 td:first-child, th:first-child { text-align: left }
 tr { border-bottom: 1px solid #8884 }
 figure { margin: 0 } figcaption { font-size: .9rem }
@@ -275,7 +277,8 @@ def as_markdown(answer: Answer) -> str:
 
 _WEIGHED = (
     "Difference in Dice from the best, with standard errors: in published studies, in trials on "
-    "these images, and in both combined, weighted by inverse variance."
+    "these images, and in both together: one estimate for all candidates at once, which no row "
+    "gives alone. Each source counts the more, the smaller its errors are."
 )
 
 
@@ -288,7 +291,7 @@ def _how(answer: Answer) -> str:
     assert answer.estimate is not None
     folds = len(answer.estimate.by_fold)
     names = [str(one.candidate) for one in answer.estimate.by_fold]
-    told = "; ".join(f"{names.count(name)} times {name}" for name in dict.fromkeys(names))
+    told = "; ".join(f"{name} in {names.count(name)}" for name in dict.fromkeys(names))
     nested = "start, image size, strategy, rate and threshold" if folds > 2 else "nothing"
     if answer.survey.data.objects.exclusive:
         nested = nested.replace(", rate and threshold", " and rate")
@@ -317,8 +320,7 @@ def _metrics(answer: Answer) -> list[tuple[str, ...]]:
 
 
 def _span(interval: tuple[float, float]) -> str:
-    low, high = interval
-    return f"{low:.3f} to {high:.3f}"
+    return "{:.3f} to {:.3f}".format(*interval)
 
 
 def as_csv(estimate: Estimate) -> str:

@@ -76,14 +76,15 @@ class Survey:
         data, counts = self.data, self.report.counts()
         how = "guessed from the images" + ", corrected by what the starts find" * self.is_corrected
         guess = f" ({how})" if self.is_guessed else ""
+        of = f" ({self.groups})" if self.groups != f"{len(data):,} images" else ""
         lines = [
-            f"{len(data):,} annotated images ({self.groups}), "
-            f"{self.kind}{guess}; read as {data.layout}",
+            f"{len(data):,} annotated images{of}, {self.kind}{guess}; read as {data.layout}",
         ]
         if data.unannotated:
-            lines.append(f"{len(data.unannotated):,} images without a mask, left out of training")
+            images = f"{bare:,} images" if (bare := len(data.unannotated)) > 1 else "1 image"
+            lines.append(f"{images} without a mask, left out of training")
         if self.empty:
-            lines.append(f"{self.empty:,} masks are empty")
+            lines.append(f"{self.empty:,} masks are empty" if self.empty > 1 else "1 mask is empty")
         if data.objects.several:
             lacking = [f"{name} is absent from {n:,} masks" for name, n in self.absent.items() if n]
             lines.append("; ".join([f"objects: {data.objects}", *lacking]))

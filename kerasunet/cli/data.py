@@ -344,12 +344,14 @@ def _tell_ranked(
 ) -> None:
     by = "disagreement" if found.several else "entropy"
     known = f", beside {annotated:,} annotated ones" if annotated else ""
-    print(f"{len(found.ranked):,} of {images:,} images chosen by {by}{known}: {options.csv}")
+    chosen = f"{len(found.ranked):,} of {images:,} images chosen by {by} and distance"
+    print(f"{chosen}{known}: {options.csv}")
     if len(found.ranked) < min(options.number, images):
         others = ", or of a patient already chosen" if options.one_per_group else ""
         print(f"every other image is a near-duplicate of a chosen or an annotated one{others}")
     for place, one in enumerate(found.ranked[:5], 1):
-        print(shared.printable(f"{place:>5}  {one.image.key}  {by} {one.gain:.3f}"))
+        told = f"{by} {one.gain:.3f} × distance {one.distance:.3f} = {one.score:.3f}"
+        print(shared.printable(f"{place:>5}  {one.image.key}  {told}"))
 
 
 def _ranked_table(found: NextImages, folder: Path) -> str:

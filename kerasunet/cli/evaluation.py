@@ -323,6 +323,19 @@ def held_out_rows(directory: Path, summary: dict) -> list[dict[str, str]]:
     return rows
 
 
+def tell_seen(directory: Path) -> None:
+    """Say how many held-out cases the start of a run has seen; compact runs have no card."""
+    files = RunDirectory(directory)
+    if not files.model.with_suffix(".json").is_file():
+        return
+    card = models.card(files.model)
+    if card.start_saw:
+        print(
+            f"{directory}: its start, {card.init}, has seen {card.start_saw} of the held-out "
+            "cases, or others of their patients, so Dice is too optimistic"
+        )
+
+
 def require_same_test(
     directories: list[Path], summaries: list[dict], tables: list[list[dict[str, str]]]
 ) -> None:

@@ -6,13 +6,14 @@ These are `models`, `push`, `export`, `demo` and `compare`.
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from kerasunet import models
 from kerasunet.backend import quiet_start, start_backend, without_collection
 from kerasunet.cli import options as shared
-from kerasunet.cli.evaluation import held_out_rows, require_same_test
+from kerasunet.cli.evaluation import held_out_rows, require_same_test, tell_seen
 from kerasunet.inference.export_requests import FORMATS, check_request, sidecar_of
 from kerasunet.metrics import DETECTION_IOU, WITHOUT_SPACING, bounds_in_words, unit_in_words
 from kerasunet.models.model_card import asked_layers
@@ -21,6 +22,12 @@ from kerasunet.runs.predictions import each_once, labels_of
 from kerasunet.schema import TEXT, Option, read_record, read_values
 
 _HEADINGS = ("model", "trained layers", "Dice on held-out cases (95 % interval)", "Dice elsewhere")
+
+_NOT_COMPARED = {
+    "adapt.json": "an adaptation; what it found is in its answer.md",
+    "study.json": "a study; kerasunet report compares its runs",
+    "predictions.json": "predictions; kerasunet evaluate measures a model",
+}
 
 
 def add_models_arguments(parser: argparse.ArgumentParser) -> None:
@@ -235,7 +242,9 @@ def run_compare(options: argparse.Namespace) -> int:
     Runs are comparable only on the same held-out cases, so they must share data and test fold.
     """
     summaries = []
-    directories = each_once(options.runs)
+    directories = [path for path in each_once(options.runs) if not _told_apart(path)]
+    if not directories:
+        raise ValueError("there is no fine-tuning run among these; give the folders of some")
     for directory in directories:
         files = RunDirectory(directory)
         if not files.summary.is_file():
@@ -257,7 +266,18 @@ def run_compare(options: argparse.Namespace) -> int:
     ]
     print(_runs_table(sorted(runs, key=lambda row: (row.name, -row.dice["mean"])), summaries))
     print(f"Intervals are over {_groups_in_words(tables[0])}.")
+    for directory in directories:
+        tell_seen(directory)
     return 0
+
+
+def _told_apart(directory: Path) -> bool:
+    """Return whether a folder holds something else than a run; if so, say what it is."""
+    for record, what in _NOT_COMPARED.items():
+        if (directory / record).is_file():
+            print(f"left out    {directory}: {what}", file=sys.stderr)
+            return True
+    return False
 
 
 def _starts(directories: list[Path], summaries: list[dict]) -> list[str]:

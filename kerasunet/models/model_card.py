@@ -42,7 +42,7 @@ from kerasunet.schema import COUNT, FLAG, TEXT, TEXTS, Kind, faults, whole
 MOST_BYTES = 4 << 20
 _REMEDY, _FAULTS_SHOWN = "restore it from its source", 5
 _MOST_FILTERS, _DEEPEST = 2048, 8
-_START_SAW = ", {} of which its start was trained on or chosen by"
+_START_SAW = "; its start was trained on {} of them, or chosen by them"
 _ARCHITECTURE = {
     "base_filters": whole(1, _MOST_FILTERS),
     "depth": whole(1, _DEEPEST),
@@ -324,8 +324,8 @@ def _lines(card: ModelCard) -> list[str]:
         "",
         *([card.use, ""] if card.use else ()),
         "```python",
-        "import keras",
-        f'model = keras.models.load_model("saved_models/{card.weights_of or card.name}.keras")',
+        "import keras  # The file lies beside this card.",
+        f'model = keras.models.load_model("{card.weights_of or card.name}.keras")',
         "```",
         "",
         f"Input: gray levels 0 to 255, `(batch, height, width, {channels})`, any float or "

@@ -550,7 +550,7 @@ def test_the_command_answers_in_words(short, pairs, tiny_model_file, call_cli):
     assert done.returncode == 0, done.stderr
     assert "expect a Dice of" in done.stdout
     assert "kerasunet predict 'our lab/model.keras' YOUR_IMAGES" in done.stdout
-    assert "12 annotated images (12 images)" in done.stderr
+    assert "12 annotated images, " in done.stderr
     assert "training steps to come" in done.stderr
 
 

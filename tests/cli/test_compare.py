@@ -143,3 +143,15 @@ def test_compare_names_what_is_wrong_or_missing_in_a_run(earlier, capsys, name, 
     assert main(["compare", str(earlier)]) == 2
     said = capsys.readouterr().err
     assert fault in said and said.count("\n") == 1
+
+
+def test_compare_leaves_out_what_is_no_run_by_name(earlier, capsys):
+    (earlier.parent / "adapted").mkdir()
+    (earlier.parent / "adapted" / "adapt.json").write_text("{}")
+    told = [str(earlier), str(earlier.parent / "adapted")]
+    assert main(["compare", *told]) == 0
+    said = capsys.readouterr()
+    assert "adapted: an adaptation; what it found is in its answer.md" in said.err
+    assert said.out.count("\n| `") == 1
+    assert main(["compare", told[1]]) == 2
+    assert "there is no fine-tuning run among these" in capsys.readouterr().err

@@ -120,7 +120,9 @@ def test_the_command_writes_a_table_and_a_sheet(folder, tmp_path, tiny_model_fil
     words += ["--engine", "keras", "--one-per-group", "--group-pattern", "^(p[0-9])"]
     assert main([*map(str, words)]) == 0
     said = capsys.readouterr().out
-    assert f"4 of 11 images chosen by entropy, beside 2 annotated ones: {table}" in said
+    assert (
+        f"4 of 11 images chosen by entropy and distance, beside 2 annotated ones: {table}" in said
+    )
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4"]

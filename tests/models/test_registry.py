@@ -200,7 +200,7 @@ def test_registering_copies_model_and_card_under_the_new_name(
     path = models.register(tiny_model_file, "mine")
     assert path == tmp_path / "zoo" / "mine.keras"
     assert models.card("mine").name == "mine"
-    assert "saved_models/mine.keras" in path.with_suffix(".md").read_text(encoding="utf-8")
+    assert 'load_model("mine.keras")' in path.with_suffix(".md").read_text(encoding="utf-8")
     models.load("mine")
 
 
@@ -323,7 +323,7 @@ def test_a_name_can_stand_for_the_file_of_another_model(zoo):
     measured = replace(models.card("also").held_out, data=ELSEWHERE)
     assert models.record("also", measured) == zoo / "also.json"
     assert models.card("also").evaluations and not models.card("sound").evaluations
-    assert "saved_models/sound.keras" in (zoo / "also.md").read_text(encoding="utf-8")
+    assert 'load_model("sound.keras")' in (zoo / "also.md").read_text(encoding="utf-8")
     (zoo / "sound.keras").write_bytes(b"another")
     with pytest.raises(ValueError, match=r"is not the file that sound\.json describes"):
         models.load("also")
