@@ -119,6 +119,7 @@ def draw_comparison(
     truth: np.ndarray,
     predictions: Mapping[str, np.ndarray],
     *,
+    name: str = "image",
     objects: Objects = ONE_OBJECT,
 ) -> np.ndarray:
     """Draw image, true mask and any number of predicted masks side by side, with captions.
@@ -127,6 +128,7 @@ def draw_comparison(
         image: Gray or RGB, 0 to 255, `(height, width[, channels])`.
         truth: Bool, `(height, width)`; for several objects, as `Objects.encode` gives it.
         predictions: Caption to mask, likewise.
+        name: Caption of the image.
         objects: What the masks mark; several have a color each, and a legend below.
 
     Returns:
@@ -134,13 +136,13 @@ def draw_comparison(
     """
     if objects.several:
         draw = partial(_enlarged_objects, image, objects=objects)
-        masks = [("truth", draw(truth)), *((name, draw(m)) for name, m in predictions.items())]
+        masks = [("truth", draw(truth)), *((text, draw(m)) for text, m in predictions.items())]
     else:
         masks = [("truth", _enlarged_overlay(image, truth, TRUTH))]
         masks += [
-            (name, _enlarged_overlay(image, m, PREDICTION)) for name, m in predictions.items()
+            (text, _enlarged_overlay(image, m, PREDICTION)) for text, m in predictions.items()
         ]
-    panels = [("image", _enlarge(to_rgb(image))), *masks]
+    panels = [(name, _enlarge(to_rgb(image))), *masks]
     drawn = np.hstack([_captioned(panel, caption) for caption, panel in panels])
     return with_legend(drawn, objects) if objects.several else drawn
 
@@ -184,6 +186,7 @@ def contact_sheet(
     captions: Sequence[str],
     *,
     columns: int = 6,
+    color: tuple[int, int, int] = TRUTH,
     objects: Objects = ONE_OBJECT,
 ) -> np.ndarray:
     """Draw many image/mask pairs on one sheet, to see at a glance whether they belong together.
@@ -194,6 +197,7 @@ def contact_sheet(
             them.
         captions: One for each pair.
         columns: Pairs in a row.
+        color: Of the masks, where there is one object.
         objects: What the masks mark.
 
     Returns:
@@ -206,7 +210,7 @@ def contact_sheet(
         raise ValueError("a contact sheet needs at least one pair")
     draw = partial(_enlarged_objects, objects=objects)
     if not objects.several:
-        draw = partial(_enlarged_overlay, color=TRUTH)
+        draw = partial(_enlarged_overlay, color=color)
     panels = [
         _captioned(draw(image, mask), caption)
         for image, mask, caption in zip(images, masks, captions, strict=True)

@@ -380,7 +380,7 @@ def start_table(
     )
 
 
-def _lead(behind: float, error: float) -> str:
+def _ahead(behind: float, error: float) -> str:
     """Return how far a candidate is ahead; without the sign of a zero that rounding leaves."""
     return f"{0.0 - round(behind, 3):+.3f} ± {error:.3f}"
 
@@ -390,8 +390,8 @@ def candidate_lines(chosen: Chosen) -> list[str]:
     width = max(len(str(one.candidate)) for one in chosen.weighed)
     lines = [f"{'candidate':<{width}}  {'studies say':>15}  {'trials say':>15}  {'together':>15}"]
     for one in chosen.weighed:
-        evidence = _lead(one.evidence.behind, one.evidence.error)
-        trial = "-" if one.trial is None else _lead(one.trial.behind, one.trial.error)
-        together = _lead(one.behind, one.error)
+        evidence = _ahead(one.evidence.behind, one.evidence.error)
+        trial = "-" if one.trial is None else _ahead(one.trial.behind, one.trial.error)
+        together = _ahead(one.behind, one.error)
         lines.append(f"{one.candidate!s:<{width}}  {evidence:>15}  {trial:>15}  {together:>15}")
     return lines

@@ -382,7 +382,7 @@ def worst_pictures(answer: Answer) -> list[tuple[str, np.ndarray]]:
     for case in answer.worst_cases()[:_WORST]:
         found = {f"Dice {case.dice:.2f}": case.found}
         caption = f"{case.key}: Dice {case.dice:.2f}{dice_of_objects(case)}"
-        drawn = draw_comparison(case.image, case.truth, found, objects=objects)
+        drawn = draw_comparison(case.image, case.truth, found, name=case.key, objects=objects)
         pictures.append((caption, drawn))
     return pictures
 

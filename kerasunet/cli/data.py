@@ -372,7 +372,7 @@ def _ranked_table(found: NextImages, folder: Path) -> str:
 
 
 def _write_ranked_sheet(options: argparse.Namespace, ranked: list[Ranked], model: str) -> None:
-    from kerasunet.drawing import contact_sheet, write_png
+    from kerasunet.drawing import PREDICTION, contact_sheet, write_png
     from kerasunet.inference.segmenter import Segmenter
 
     with quiet_start():
@@ -384,6 +384,6 @@ def _write_ranked_sheet(options: argparse.Namespace, ranked: list[Ranked], model
         images.append(found.image)
         masks.append(found.mask)
     captions = [f"{place} {one.image.key}" for place, one in enumerate(ranked, 1)]
-    sheet = contact_sheet(images, masks, captions, objects=segment.objects)
+    sheet = contact_sheet(images, masks, captions, color=PREDICTION, objects=segment.objects)
     write_png(options.sheet, sheet, mark=_RANKED_MARK)
     print(f"predictions of {model}: {options.sheet}")

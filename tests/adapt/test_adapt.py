@@ -20,6 +20,7 @@ from helpers.images import disc_images, write_disc_pairs
 
 from kerasunet import models
 from kerasunet.adapt import AdaptSettings, Answer, adapt, directory
+from kerasunet.adapt.answer import candidate_lines
 from kerasunet.adapt.background import RESULT, AdaptProgress, BackgroundAdaptation
 from kerasunet.adapt.candidates import Candidate, Contenders, Fits
 from kerasunet.adapt.cross_validation import CrossValidation, deal
@@ -138,6 +139,20 @@ def test_kept_trainings_of_one_object_have_the_digests_that_they_always_had(
     text = json.dumps(facts, sort_keys=True)
     name = hashlib.sha256(text.encode()).hexdigest()[:32]
     assert f"{name}.npz" in kept_fits(adapted.directory)
+
+
+@pytest.mark.slow
+def test_an_answer_says_where_the_trials_disagree_with_the_studies(adapted):
+    best = replace(adapted.chosen.weighed[0], trial=Belief(0.0, 0.0), behind=0.0001)
+    ahead = replace(best, candidate=Candidate("x", 32, "none"), trial=Belief(-0.04, 0.02))
+    told = replace(adapted, chosen=replace(adapted.chosen, weighed=(best, ahead)))
+    (lead,) = [one for one in told.sentences() if one.startswith("According to")]
+    said = " On these images alone, x, untouched at 32 pixels was ahead of the choice by 0.040 ± 0.020 Dice"
+    assert f"{said}; the studies outweigh that." in lead
+    assert "-0.000" not in "".join(candidate_lines(told.chosen))
+    close = replace(ahead, trial=Belief(-0.04, 0.05))
+    told = replace(adapted, chosen=replace(adapted.chosen, weighed=(best, close)))
+    assert "On these images alone" not in " ".join(told.sentences())
 
 
 @pytest.mark.slow
