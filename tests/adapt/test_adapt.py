@@ -147,8 +147,8 @@ def test_an_answer_says_where_the_trials_disagree_with_the_studies(adapted):
     ahead = replace(best, candidate=Candidate("x", 32, "none"), trial=Belief(-0.04, 0.02))
     told = replace(adapted, chosen=replace(adapted.chosen, weighed=(best, ahead)))
     (lead,) = [one for one in told.sentences() if one.startswith("According to")]
-    said = " On these images alone, x, untouched at 32 pixels was ahead of the choice by 0.040 ± 0.020 Dice"
-    assert f"{said}; the studies outweigh that." in lead
+    said = " On these images alone, x, untouched at 32 pixels was ahead of the choice by 0.040"
+    assert f"{said} ± 0.020 Dice; the studies outweigh that." in lead
     assert "-0.000" not in "".join(candidate_lines(told.chosen))
     close = replace(ahead, trial=Belief(-0.04, 0.05))
     told = replace(adapted, chosen=replace(adapted.chosen, weighed=(best, close)))
