@@ -48,6 +48,20 @@ _PARTS_OR_FOLDS = re.compile(rf"({_OF_PART})s?([ _-]?\d+)?", re.IGNORECASE)
 _COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage", "exclude"}
 _PARTS_ANYWHERE = {"split", "fold", "partition", "exclude"}
 _NAMED = {"group", *_COLUMNS_OF_PARTS, *_PARTS_ANYWHERE}
+_OF_ANY = "id attributes metadata flags difficult dataset_id license url width height"
+_OF_IMAGE = "file_name coco_url flickr_url date_captured path category_ids deleted video_id extra"
+_OF_OBJECT = (
+    "image_id category_id category_name segmentation bbox area iscrowd caption keypoints creator "
+    "num_keypoints isbbox ignore color label points shape_type mask holes group_id kie_linking "
+    "line_color fill_color direction deleted"
+)
+_OF_FILE = (
+    "info licenses images annotations categories type videos version shapes imagePath imageData "
+    "imageHeight imageWidth lineColor fillColor name"
+)
+_OF_ANNOTATOR = "annotating num_annotations milliseconds events regenerate_thumbnail is_modified"
+_KNOWN = {*" ".join((_OF_ANY, _OF_IMAGE, _OF_OBJECT, _OF_FILE, _OF_ANNOTATOR)).split()}
+"""The fields of COCO and labelme files that are read, or that say nothing of what is drawn."""
 
 
 def unreadable_files(folder: Path) -> Iterator[Problem]:
@@ -116,25 +130,33 @@ def _annotations(data: DataSet) -> set[Path]:
 
 
 def unused_flags(data: DataSet) -> Iterator[Problem]:
-    """Yield what is flagged in labelme files, and true in COCO's attributes, and is not read."""
+    """Yield flags, attributes and fields of labelme and COCO files that are set, and not read."""
     found: dict[str, list[Path]] = {}
     for path in sorted(_annotations(data)):
-        for name in sorted({*_flags(_content(path))} - {*IGNORED}):
+        for name in sorted({*_flags(_content(path))}):
             found.setdefault(name, []).append(path)
     for name, paths in sorted(found.items()):
         names = first_names([path.name for path in paths])
-        text = f"{paths[0].parent}/: {len(paths):,} with the flag {name}, {names}"
+        text = f"{paths[0].parent}/: {len(paths):,} with the {name}, {names}"
         yield Problem("documents", text, tuple(map(str, paths)))
 
 
 def _flags(content: Any) -> Iterator[str]:
     entries = content if isinstance(content, dict) else {}
-    lists = (entries.get(name) for name in ("shapes", "annotations"))
-    drawn = [one for found in lists if isinstance(found, list) for one in found]
-    for one in (entries, *filter(lambda one: isinstance(one, dict), drawn)):
-        flags = [one.get("flags"), one.get("attributes"), {"difficult": one.get("difficult")}]
-        for of in filter(lambda of: isinstance(of, dict), flags):
-            yield from (name for name, value in of.items() if value is True)
+    lists = (entries.get(name) for name in ("shapes", "annotations", "images"))
+    listed = [one for found in lists if isinstance(found, list) for one in found]
+    for one in (entries, *filter(lambda one: isinstance(one, dict), listed)):
+        flags = [one.get(name) for name in ("flags", "attributes", "metadata", "extra")]
+        for of in filter(
+            lambda of: isinstance(of, dict), (*flags, {"difficult": one.get("difficult")})
+        ):
+            yield from (
+                f"flag {name}" for name, value in of.items() if value and name not in IGNORED
+            )
+        fields = {name for name, value in one.items() if value not in (None, "", [], {})}
+        yield from (
+            f"field {name}" for name in fields - _KNOWN if not PATIENT_COLUMN.fullmatch(name)
+        )
 
 
 def unannotated(data: DataSet) -> Iterator[Problem]:

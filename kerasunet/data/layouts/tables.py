@@ -333,10 +333,11 @@ def _cvat(path: Path) -> Iterator[tuple[str, int | str]]:
 
 
 def _camvid(path: Path) -> Iterator[tuple[str, int | str]]:
-    """Read lines such as `128 0 0 lung`."""
+    """Read lines such as `128 0 0 lung`, or `lung 128 0 0`."""
     for line in _lines(path):
-        *color, name = line.split(maxsplit=3)
-        yield name, _hex([int(part) for part in color])
+        parts = line.replace(",", " ").split()
+        color, name = (parts[:3], parts[3:]) if parts[0].isdecimal() else (parts[-3:], parts[:-3])
+        yield " ".join([name[0], *name[1:]]), _hex([int(part) for part in color])
 
 
 def _labelme(path: Path) -> Iterator[tuple[str, int | str]]:
