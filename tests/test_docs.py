@@ -719,6 +719,8 @@ READ = {
         DRAWN,
         "test_categories_of_one_name_are_told_apart_by_their_supercategories",
     ),
+    "COCO outlines of an image that cover less or more than their `area` and `bbox`, by half and "
+    "more": (DRAWN, "test_an_area_that_is_not_that_of_the_outlines_is_named"),
     "`annotations/P1.json` or `instances_P1.json`, if images of several folders have the names in "
     "it": (DRAWN, "test_a_coco_file_is_of_the_folder_it_is_called_like"),
     "3D Slicer's segmentation (`x.seg.nrrd`, in a mask folder or beside `x`; of any name beside "

@@ -1033,6 +1033,17 @@ def test_outlines_that_are_all_boxes_are_named(tmp_path, program):
     assert write(4, corners) == write(5, TRIANGLE) == ""
 
 
+@pytest.mark.parametrize(("area", "is_named"), [
+    (1600, False), (1700, False), (3200, True), (700, True), (0, False), ("?", False),
+])  # fmt: skip
+def test_an_area_that_is_not_that_of_the_outlines_is_named(tmp_path, area, is_named):
+    square = [[10, 10], [50, 10], [50, 50], [10, 50]]
+    one_coco(tmp_path, drawn(0, [flat(square)]) | {"area": area, "bbox": [10, 10, 40, 40]})
+    found = check(tmp_path).by_kind().get("doubtful-outlines", [])
+    text = f"a.png: its outlines cover 1,600 pixels, by their area {area:,}" if is_named else ""
+    assert [text in problem.message for problem in found] == [True] * is_named
+
+
 @pytest.mark.parametrize("program", ["labelme", "COCO"])
 @pytest.mark.parametrize(("shape", "far", "is_named"), [
     ((300, 400), 98.5, True), ((300, 400), 101, False), ((150, 400), 98.5, False),

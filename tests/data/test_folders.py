@@ -138,6 +138,8 @@ def test_unannotated_images_are_in_no_split(tmp_path):
     ("images/s{}.png", "masks/s{}_roi.png"),
     ("images/s{}.png", "masks/s{} Maske.png"),
     ("images/s{}.jpg", "masks/s{}-outline.png"),
+    ("images/left_s{}.png", "masks/left_s{}_all_objects.png"),
+    ("Images/s{}.png", "gts/s{}.bmp"),
     ("images/s{}.png", "lesion/s{}_lesion.png"),
     ("s{}.png", "s{}_roi.png"),
     ("P{}/us.png", "P{}/us_Maske.png"),
@@ -163,6 +165,7 @@ def test_masks_are_paired_by_names_that_leave_no_doubt(tmp_path, image, mask):
     (["a"], ["a_other"]),
     (["P1/a", "P2/a"], ["a"]),
     (["a"], ["1"]),
+    (["a", "b"], ["a_roi", "A_ROI"]),
 ])  # fmt: skip
 def test_masks_whose_names_leave_doubt_are_refused(tmp_path, images, masks):
     for name in images:

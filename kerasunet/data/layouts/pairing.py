@@ -26,7 +26,7 @@ _BESIDE_OTHERWISE = re.compile(
     rf"(?P<key>.+)(?<!_cp)(?P<word>_((cp_)?masks|{OTHER_WORDS})|-(mask|{OTHER_WORDS})){_REST}",
     re.IGNORECASE,
 )
-RARE_WORD = re.compile(r".+[_ -](roi|lesion|maske|masque|msk|dseg)", re.IGNORECASE)
+RARE_WORD = re.compile(r".+[_ -](roi|lesion|tumou?r|maske|masque|msk|dseg)", re.IGNORECASE)
 """Names of masks that are so rare that they count only where no other layout fits."""
 _IN_MASK_FOLDER = re.compile(
     rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS}){_REST}", re.IGNORECASE
@@ -34,7 +34,7 @@ _IN_MASK_FOLDER = re.compile(
 _WORD = r"(?:^|[_ -])(?:{})(?=$|[_ -]|\d)"
 _OF_IMAGE = re.compile(_WORD.format("images?|imaging|imgs?|scans?|volumes?"), re.IGNORECASE)
 OF_MASK = re.compile(_WORD.format(f"masks?|annotations|labels|{OTHER_WORDS}"), re.IGNORECASE)
-_ENDING = re.compile(r"(.+?)([_ .-][^\W\d_]+)")
+_ENDING = re.compile(r"([_ .-][^\W\d_]+)+")
 _OF_DRIVE = re.compile(r"(\d\d)_(training|test)")
 # What programs and people add to the name of a copy or a version: "- Copy", "_2024-01-31T1200" …
 _OF_COPY = re.compile(
@@ -113,7 +113,6 @@ def by_image(masks: Files, images: Files) -> Files:
         key = name if name in images else full_names.get(name, stem)
         sorted_masks.setdefault(key, []).extend(paths)
         endings.setdefault(key, {})[stem] = names[name]
-    # Parts have names with one word, and what follows it tells them apart.
     mixed = [
         " and ".join(found)
         for found in endings.values()
@@ -143,10 +142,12 @@ def _by_words(masks: Files, images: Files) -> Files:
 
 def by_ending(masks: Files, images: Files) -> Files:
     """Assign `x_roi` to `x`, whatever the word, if all end alike; nothing if a mask is left."""
-    matches = [match for stem in masks if (match := _ENDING.fullmatch(stem)) and match[1] in images]
-    known = len(masks) > 1 or all(map(RARE_WORD.fullmatch, masks))
-    alike = known and len({match[2].casefold() for match in matches}) == 1
-    return {m[1]: masks[m[0]] for m in matches} if alike and len(matches) == len(masks) else {}
+    splits = {stem: [match.start() for match in re.finditer("[_ .-]", stem)] for stem in masks}
+    keys = {s: max((s[:n] for n in ns if s[:n] in images), default=s) for s, ns in splits.items()}
+    endings = {stem.removeprefix(key).casefold() for stem, key in keys.items()}
+    alike = len(endings) == 1 and (len(masks) > 1 or all(map(RARE_WORD.fullmatch, masks)))
+    alike &= len({*keys.values()}) == len(masks) and all(map(_ENDING.fullmatch, endings))
+    return {key: masks[stem] for stem, key in keys.items()} if alike else {}
 
 
 def _without(words: re.Pattern[str], key: str) -> str:
@@ -232,9 +233,8 @@ def images_beside_masks(files: Files) -> tuple[Files, Files]:
     masks: Files = {}
     for stem, key in key_of.items():
         masks.setdefault(key, []).extend(files[stem])
-    images = {stem: paths for stem, paths in files.items() if stem not in key_of}
     if masks:
-        return images, masks
+        return {stem: paths for stem, paths in files.items() if stem not in key_of}, masks
     named = {stem: files[stem] for stem in files if _without(OF_MASK, stem) != stem}
     images = {stem: paths for stem, paths in files.items() if stem not in named}
     if found := _by_words(named, images):
