@@ -694,6 +694,8 @@ READ = {
         "data/test_folders.py",
         "test_a_mask_among_the_images_is_no_image",
     ),
+    "folders such as `excluded/`, `old/`, `predictions/` or `augmented/`, beside patients or other "
+    "kinds": ("data/test_folders.py", "test_a_folder_of_results_copies_or_rejects_is_no_patient"),
     "`masks/x.png` with `images/P1/x.png`": (
         "data/test_folders.py",
         "test_masks_are_paired_by_names_that_leave_no_doubt",

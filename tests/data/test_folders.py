@@ -201,6 +201,19 @@ def test_of_several_folders_for_masks_the_one_with_pictures_is_read(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize("name", [
+    "excluded", "predictions", "preds_v2", "old", "trash", "results", "augmented", "reader2",
+])  # fmt: skip
+@pytest.mark.parametrize("place", ["{}/images/{}", "images/{}/{}"])
+def test_a_folder_of_results_copies_or_rejects_is_no_patient(tmp_path, name, place):
+    for number, patient in enumerate(("P1", "P2", name)):
+        image = tmp_path / f"{place.format(patient, number)}.png"
+        write_pair(image, Path(str(image).replace("images", "masks")), number)
+    text = f"{name.lower()} looks like a result, copy or reject, p1, p2 look like patients"
+    with pytest.raises(ValueError, match=text):
+        load(tmp_path)
+
+
 def test_a_patient_in_two_parts_of_a_division_is_named(tmp_path):
     for part, patients in (("train", "12"), ("test", "13")):
         for patient in patients:

@@ -59,11 +59,17 @@ _SAME_IMAGES = re.compile(
     "(raw|processed|preprocessed|original|augmented|aug|annotator|reader|rater|observer|expert)"
     + _ONE_OF_SEVERAL
 )
+_ASIDE = re.compile(
+    r"(excluded?|discard(ed)?|reject(ed|s)?|removed?|deleted|unused|skip(ped)?|trash|broken|todo|unsure|"
+    r"unclear|old|backups?|archived?|copy|tmp|temp|duplicates?|augmented|aug|annotator|reader|rater|"
+    r"observer|expert|(predict(ion|ed)?|pred|result|output|overlay|debug|vis|visuali[sz]ation|preview|"
+    r"thumbnail)s?)([ _-]?v?\d{1,3})?"
+)
 _PART, _CLASS, _OF_FOLD, PATIENT = "part", "class", "fold", "patient"
-_VISIT, _BATCH = "visit or side", "batch or site"
+_VISIT, _BATCH, _OUT = "visit or side", "batch or site", "result, copy or reject"
 _SEVERAL = {
     **{_PART: "parts", _CLASS: "classes", _OF_FOLD: "folds", _VISIT: "visits or sides"},
-    **{_BATCH: "batches or sites", PATIENT: "patients"},
+    **{_BATCH: "batches or sites", _OUT: "results, copies or rejects", PATIENT: "patients"},
 }
 Official = Mapping[str, Mapping[str, int | str]]
 _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")  # labelme once put arrays there.
@@ -87,10 +93,9 @@ def images_and_masks(folder: Path) -> Sequence[Case] | None:
 
 
 def images_and_masks_of_other_names(folder: Path) -> Sequence[Case] | None:
-    """Read `img/`, `images_2/`, `data/` … with `masks/`, or `images/` with `seg/`, `masks_2/` …
+    """Read `img/`, `data/` … with `masks/`, or `images/` with `seg/` …, or `x` beside `x_roi`.
 
-    Such names are common for other things, too, so this is for folders in no other layout; and an
-    image folder that has an `images/` of its own is a data set, not a part of one.
+    Such names are common for other things, too, so this is for folders in no other layout.
     """
     names = (layouts.IMAGE_FOLDERS, layouts.EVERY_IMAGE_FOLDER)
     images = next(filter(None, (subfolder(folder, *some) for some in names)), None)
@@ -147,10 +152,7 @@ def _of_all_classes(masks: Files, images: Files) -> Files:
 
 
 def images_alone(folder: Path) -> Sequence[Case]:
-    """Read `images/x.png`, or `test/x.png` itself, where no folder beside it holds images.
-
-    None has a mask. Beside others that do are such folders, as the test images of challenges.
-    """
+    """Read `images/x.png`, or `test/x.png`, where no folder beside it holds images."""
     if _OF_PART.fullmatch(folder.name) and not subfolders(folder):
         return pair_annotated(image_files(folder), {})
     image_folder = subfolder(folder, *layouts.IMAGE_FOLDERS)
@@ -202,7 +204,7 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         return _labeled(cases), "one folder per class", {}
     if kind == _OF_FOLD:
         return list(cases), FOLDS, {"folders": _numbered(annotated)}
-    if kind == _BATCH or (kind == _VISIT and len(names) == 1):
+    if kind in (_BATCH, _OUT) or (kind == _VISIT and len(names) == 1):
         return list(cases), OTHER_FOLDERS, {}
     are_years = len(names) <= _MOST_YEARS and all(map(_YEAR.fullmatch, names))
     grouped = all(case.group != case.key for case in annotated if folder_of(case))
@@ -229,10 +231,7 @@ def _inner_first(cases: Sequence[Case]) -> Sequence[Case]:
 
 
 def _common_kind(names: Sequence[str]) -> str:
-    """Return what all folders are; refuse them if they are of several kinds.
-
-    A single batch, site, visit or side beside patients is the patient of an unlucky name.
-    """
+    """Return what all folders are; refuse them if they are of several kinds."""
     if len(names) > 1 and all(map(_SAME_IMAGES.fullmatch, names)):
         raise ValueError(
             f"folders {', '.join(names)}: seem to hold the same images in several ways, "
@@ -272,6 +271,8 @@ def kind_of_name(name: str) -> str:
         return _OF_FOLD
     if _VISIT_OR_SIDE.fullmatch(name):
         return _VISIT
+    if _ASIDE.fullmatch(word):
+        return _OUT
     return _BATCH if _BATCH_OR_SITE.fullmatch(name) else PATIENT
 
 
@@ -285,7 +286,6 @@ def _labeled(cases: Sequence[Case]) -> list[Case]:
 
 
 def _numbered(cases: Sequence[Case]) -> dict[str, int]:
-    """Return the fold of each case in a folder, from 0 on."""
     numbers = {c.key: int(found[1]) for c in cases if (found := _FOLD.fullmatch(folder_of(c)))}
     order = sorted({*numbers.values()})
     return {key: order.index(number) for key, number in numbers.items()}

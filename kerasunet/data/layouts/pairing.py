@@ -26,7 +26,7 @@ _BESIDE_OTHERWISE = re.compile(
     rf"(?P<key>.+)(?<!_cp)(?P<word>_((cp_)?masks|{OTHER_WORDS})|-(mask|{OTHER_WORDS})){_REST}",
     re.IGNORECASE,
 )
-RARE_WORD = re.compile(r".+[_ -](roi|lesion|tumou?r|maske|masque|msk|dseg)", re.IGNORECASE)
+RARE_WORD = re.compile(r"(?P<key>.+)[_ -](roi|lesion|tumou?r|maske|masque|msk|dseg)", re.IGNORECASE)
 """Names of masks that are so rare that they count only where no other layout fits."""
 _IN_MASK_FOLDER = re.compile(
     rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS}){_REST}", re.IGNORECASE
@@ -270,7 +270,7 @@ def _keys_beside(files: Files) -> dict[str, str]:
 
 def masks_by_name(files: Files) -> set[str]:
     """Return the stems of one folder that are those of another with `_mask`, `_seg` or the like."""
-    patterns = (_BESIDE, _BESIDE_OTHERWISE)
+    patterns = (_BESIDE, _BESIDE_OTHERWISE, RARE_WORD)
     matches = (pattern.fullmatch(stem) for stem in files for pattern in patterns)
     found = {match[0] for match in matches if match and match["key"] in files}
     return found or files.keys() - images_beside_masks(files)[0].keys()
