@@ -686,7 +686,8 @@ READ = {
         "data/test_masks.py",
         "test_numbered_objects_are_refused_with_the_way_to_take_all",
     ),
-    "masks whose names all end alike in another way, such as `x_roi`, `x Maske` or `x-outline`": (
+    "masks with other words, all with the same: `x_roi`, `x_lesion`, `x_tumor`, `x_maske`, "
+    "`x_masque`, `x_msk`, `x_dseg`, `x_manual`, `x_outline` …": (
         "data/test_folders.py",
         "test_masks_are_paired_by_names_that_leave_no_doubt",
     ),

@@ -165,6 +165,7 @@ def test_masks_are_paired_by_names_that_leave_no_doubt(tmp_path, image, mask):
     (["a"], ["a_other"]),
     (["P1/a", "P2/a"], ["a"]),
     (["a"], ["1"]),
+    (["a", "b"], ["a_lung", "b_lung"]),
     (["a", "b"], ["a_roi", "A_ROI"]),
 ])  # fmt: skip
 def test_masks_whose_names_leave_doubt_are_refused(tmp_path, images, masks):

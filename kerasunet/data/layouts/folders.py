@@ -16,8 +16,8 @@ from kerasunet.data.layouts import contents
 from kerasunet.data.layouts.contents import Files, image_files, subfolder, subfolders
 from kerasunet.data.layouts.pairing import (
     RARE_WORD,
-    by_ending,
     by_image,
+    by_rare_word,
     images_beside_masks,
     pair_annotated,
 )
@@ -109,7 +109,7 @@ def images_and_masks_of_other_names(folder: Path) -> Sequence[Case] | None:
         return _two_folders(images, masks)
     files = image_files(folder)
     others = {stem: of for stem, of in files.items() if not RARE_WORD.fullmatch(stem)}
-    beside = by_ending({stem: files[stem] for stem in files.keys() - others}, others)
+    beside = by_rare_word({stem: files[stem] for stem in files.keys() - others}, others)
     return pair_annotated(others, beside) if beside else None
 
 
@@ -243,6 +243,7 @@ def _common_kind(names: Sequence[str]) -> str:
     if len(by_kind) == 1:
         return next(iter(by_kind))
     unclear = [*by_kind.get(_VISIT, ()), *by_kind.get(_BATCH, ())]
+    # A single one of these beside patients is the patient of an unlucky name.
     if len(unclear) == 1 and by_kind.keys() <= {_VISIT, _BATCH, PATIENT}:
         return PATIENT
     looks = ", ".join(_look(by_kind[kind], kind) for kind in _SEVERAL if kind in by_kind)

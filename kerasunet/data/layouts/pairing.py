@@ -26,7 +26,10 @@ _BESIDE_OTHERWISE = re.compile(
     rf"(?P<key>.+)(?<!_cp)(?P<word>_((cp_)?masks|{OTHER_WORDS})|-(mask|{OTHER_WORDS})){_REST}",
     re.IGNORECASE,
 )
-RARE_WORD = re.compile(r"(?P<key>.+)[_ -](roi|lesion|tumou?r|maske|masque|msk|dseg)", re.IGNORECASE)
+RARE_WORD = re.compile(
+    r"(?i)(?P<key>.+)[_ -](?P<word>roi|lesion|tumou?r|maske|masque|m[aá]scara|maschera|msk|dseg|"
+    "manual|outline|contour|all_objects)"
+)
 """Names of masks that are so rare that they count only where no other layout fits."""
 _IN_MASK_FOLDER = re.compile(
     rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS}){_REST}", re.IGNORECASE
@@ -34,7 +37,6 @@ _IN_MASK_FOLDER = re.compile(
 _WORD = r"(?:^|[_ -])(?:{})(?=$|[_ -]|\d)"
 _OF_IMAGE = re.compile(_WORD.format("images?|imaging|imgs?|scans?|volumes?"), re.IGNORECASE)
 OF_MASK = re.compile(_WORD.format(f"masks?|annotations|labels|{OTHER_WORDS}"), re.IGNORECASE)
-_ENDING = re.compile(r"([_ .-][^\W\d_]+)+")
 _OF_DRIVE = re.compile(r"(\d\d)_(training|test)")
 # What programs and people add to the name of a copy or a version: "- Copy", "_2024-01-31T1200" …
 _OF_COPY = re.compile(
@@ -124,7 +126,7 @@ def by_image(masks: Files, images: Files) -> Files:
     _check_images(images, sorted_masks)
     if sorted_masks.keys() & images:
         return sorted_masks
-    return _by_words(masks, images) or by_ending(masks, images) or masks
+    return _by_words(masks, images) or by_rare_word(masks, images) or masks
 
 
 def _by_words(masks: Files, images: Files) -> Files:
@@ -140,14 +142,12 @@ def _by_words(masks: Files, images: Files) -> Files:
     return found if all(len(of) == 1 for of in wanted.values()) and len(found) == len(masks) else {}
 
 
-def by_ending(masks: Files, images: Files) -> Files:
-    """Assign `x_roi` to `x`, whatever the word, if all end alike; nothing if a mask is left."""
-    splits = {stem: [match.start() for match in re.finditer("[_ .-]", stem)] for stem in masks}
-    keys = {s: max((s[:n] for n in ns if s[:n] in images), default=s) for s, ns in splits.items()}
-    endings = {stem.removeprefix(key).casefold() for stem, key in keys.items()}
-    alike = len(endings) == 1 and (len(masks) > 1 or all(map(RARE_WORD.fullmatch, masks)))
-    alike &= len({*keys.values()}) == len(masks) and all(map(_ENDING.fullmatch, endings))
-    return {key: masks[stem] for stem, key in keys.items()} if alike else {}
+def by_rare_word(masks: Files, images: Files) -> Files:
+    """Assign `x_roi` to `x`, if all masks have the same such word; nothing if a mask is left."""
+    matches = [match for stem in masks if (match := RARE_WORD.fullmatch(stem))]
+    found = {match["key"]: masks[match[0]] for match in matches if match["key"] in images}
+    alike = len({match["word"].casefold() for match in matches}) == 1
+    return found if alike and len(found) == len(masks) else {}
 
 
 def _without(words: re.Pattern[str], key: str) -> str:
@@ -168,7 +168,7 @@ def keys_of_masks(masks: Files, folder: str, images: Files, *, image_folder: str
     alike |= folder == f"{image_folder}annot"
     called = any(stem.endswith(f"_{folder.rpartition('_')[2]}") for stem in masks)
     if not alike and not all(match and match["key"] in images for match in named.values()):
-        return by_ending(masks, images) if called and _OF_IMAGE.search(image_folder) else {}
+        return by_rare_word(masks, images) if called and _OF_IMAGE.search(image_folder) else {}
     found = by_image(masks, images)
     return found if found.keys() <= images.keys() else {}
 
