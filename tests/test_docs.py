@@ -639,7 +639,12 @@ READ = {
         "data/test_folders.py",
         "test_what_icloud_has_moved_away_is_named",
     ),
-    "`x_mask_heart.png` and `x_mask_lung.png`, or folders of such names": (
+    "an image that is black and white and equal to its mask": (
+        "data/test_folders.py",
+        "test_an_image_that_is_its_own_mask_is_named",
+    ),
+    "`x_mask_heart.png` and `x_mask_lung.png`, or folders of such names, also `masks_heart/` of "
+    "one patient and `masks_lung/` of another": (
         "data/test_objects.py",
         "test_a_folder_or_a_suffix_tells_the_object",
     ),

@@ -190,6 +190,31 @@ def test_a_mask_among_the_images_is_no_image(tmp_path, image, copy):
     assert (keys(load(tmp_path)), bare(load(tmp_path))) == ([image], [copy])
 
 
+@pytest.mark.parametrize(("folders", "are_objects"), [
+    (("masks_lung", "masks_heart"), True), (("masks_left_lung", "labels_heart"), True),
+    (("masks_v1", "masks_v2"), False), (("masks_final", "masks_corrected"), False),
+    (("masks_lung", "masks_lung"), False),
+])  # fmt: skip
+def test_masks_of_patients_in_folders_called_after_objects(tmp_path, folders, are_objects):
+    for number, folder in enumerate(folders):
+        place = tmp_path / f"P{number}"
+        write_pair(place / "images" / "x.png", place / folder / "x.png", number)
+    if not are_objects:
+        assert all(map(paired, load(tmp_path).cases))
+        return
+    names = [folder.split("_", 1)[1] for folder in folders]
+    with pytest.raises(ValueError, match=f"has several objects, {', '.join(names)}"):
+        load(tmp_path)
+    assert load(tmp_path, objects=names[:1]).cases[0].load().mask.any()
+
+
+def test_an_image_that_is_its_own_mask_is_named(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    write(tmp_path / "images" / "a.png", mask_of(0))
+    (problem,) = problems(tmp_path, "constant-image")
+    assert problem.message.endswith("a.png: is black and white, and shows its own mask")
+
+
 def test_of_several_folders_for_masks_the_one_with_pictures_is_read(tmp_path):
     make_folder_pairs(tmp_path, "a", "b")
     (tmp_path / "labels").mkdir()

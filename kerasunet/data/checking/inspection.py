@@ -82,6 +82,10 @@ def inspect(case: Case) -> Inspection:
     present = [bool(plane.any()) for plane in objects.planes(mask)] if objects.several else []
     mask = mask > 0
     problems += _mask_problems(case, mask)
+    levels = image if image.ndim == 2 else image.max(axis=2)
+    if mask.any() and not levels[~mask].any() and np.ptp(levels[mask]) == 0:
+        text = f"{location_of(case)}: is black and white, and shows its own mask"
+        problems.append(Problem("constant-image", text, (location_of(case),), keys=(case.key,)))
     return Inspection(
         case,
         tuple(problems),

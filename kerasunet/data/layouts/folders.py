@@ -243,9 +243,8 @@ def _common_kind(names: Sequence[str]) -> str:
     if len(by_kind) == 1:
         return next(iter(by_kind))
     unclear = [*by_kind.get(_VISIT, ()), *by_kind.get(_BATCH, ())]
-    # A single one of these beside patients is the patient of an unlucky name.
     if len(unclear) == 1 and by_kind.keys() <= {_VISIT, _BATCH, PATIENT}:
-        return PATIENT
+        return PATIENT  # Of an unlucky name.
     looks = ", ".join(_look(by_kind[kind], kind) for kind in _SEVERAL if kind in by_kind)
     raise ValueError(
         f"folders {', '.join(names)}: {looks}, and these cannot be told apart; use one kind, or a "
