@@ -639,6 +639,11 @@ READ = {
         "data/test_folders.py",
         "test_what_icloud_has_moved_away_is_named",
     ),
+    "a manifest or table of classes where none is read, such as `masks/manifest.csv` beside "
+    "`images/`": (
+        "data/test_folders.py",
+        "test_a_manifest_or_table_where_it_is_not_read_is_named",
+    ),
     "an image that is black and white and equal to its mask": (
         "data/test_folders.py",
         "test_an_image_that_is_its_own_mask_is_named",

@@ -208,6 +208,22 @@ def test_masks_of_patients_in_folders_called_after_objects(tmp_path, folders, ar
     assert load(tmp_path, objects=names[:1]).cases[0].load().mask.any()
 
 
+@pytest.mark.parametrize(("name", "text", "kind"), [
+    ("masks/manifest.csv", "image,mask,group\na.png,a.png,P1\nb.png,b.png,P1\n", "unused-patients"),
+    ("images/manifest.tsv", "image\tmask\na.png\ta.png\n", "documents"),
+    ("images/labelmap.txt", "background:0,0,0::\nlung:255,255,255::\n", "documents"),
+    ("notes/dataset.json", '{"labels": {"background": 0, "lung": 255}}', "documents"),
+    ("masks/labelmap.txt", "background:0,0,0::\nlung:255,255,255::\n", ""),
+])  # fmt: skip
+def test_a_manifest_or_table_where_it_is_not_read_is_named(tmp_path, name, text, kind):
+    make_folder_pairs(tmp_path, "a", "b")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    found = [problem for problem in check(tmp_path).problems if problem.kind != "near-duplicates"]
+    assert [problem.kind for problem in found] == ([kind] if kind else [])
+    assert all(Path(name).name in problem.message for problem in found)
+
+
 def test_an_image_that_is_its_own_mask_is_named(tmp_path):
     make_folder_pairs(tmp_path, "a", "b")
     write(tmp_path / "images" / "a.png", mask_of(0))

@@ -617,6 +617,16 @@ def test_masks_are_read_by_the_table_that_comes_with_them(folder, table):
     assert "it has heart, lung" in refusal(made, objects=["liver"])
 
 
+def test_a_table_of_classes_may_be_above_folders_of_masks(folder):
+    made = folder(drawn(RED, BLACK, GREEN))
+    for part in ("images", "masks"):
+        for path in [*(made / part).iterdir()]:
+            (made / part / "P1").mkdir(exist_ok=True)
+            path.rename(made / part / "P1" / path.name)
+    (made / "masks" / "labelmap.txt").write_text(TABLES["labelmap.txt"])
+    np.testing.assert_array_equal(mask_in(made, objects=["lung"]), OBJECT)
+
+
 @pytest.mark.parametrize("text", [
     "background 0 0 0\nleft lung 255 0 0\n", "0,0,0,background\n255,0,0,left lung\n",
 ])  # fmt: skip

@@ -107,7 +107,17 @@ def unread_documents(folder: Path, data: DataSet, named: Collection[str]) -> Ite
     documents = files_below(
         folder, lambda path: not (is_no_document(path) or _is_known(path, data))
     )
-    yield from unread_files([p for p in documents if p not in used and _may_tell(p)], "documents")
+    masks = (mask for case in data.cases for mask in getattr(case, "masks", ()))
+    places = {os.path.abspath(parent) for mask in masks for parent in mask.parents}
+    found = [path for path in documents if path not in used and _may_tell(path)]
+    yield from unread_files([p for p in found if not _is_read(p, data, places)], "documents")
+
+
+def _is_read(path: Path, data: DataSet, places: Collection[str]) -> bool:
+    """Return whether a file is a manifest of the data, or a table of classes in such a place."""
+    name = path.name.lower()
+    is_table = name in TABLES_OF_CLASSES and os.path.abspath(path.parent) in places
+    return is_table or (name in MANIFESTS and "manifest" in data.layout)
 
 
 def _is_known(path: Path, data: DataSet) -> bool:
@@ -117,9 +127,7 @@ def _is_known(path: Path, data: DataSet) -> bool:
 
 def _may_tell(path: Path) -> bool:
     """Return whether a document may tell something about the images that nobody has read."""
-    name, stem = path.name.lower(), path.stem.lower()
-    is_read = name in MANIFESTS or name in TABLES_OF_CLASSES
-    return not (is_read or name.endswith(_TELL_NOTHING) or stem.startswith(_ABOUT))
+    return not (path.name.lower().endswith(_TELL_NOTHING) or path.stem.lower().startswith(_ABOUT))
 
 
 def _annotations(data: DataSet) -> set[Path]:
@@ -198,7 +206,7 @@ def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
     single = used if len(used) == len(data.cases) else set()  # One file of each image.
     tables = {folder, *files_below(folder, _is_table)} - single
     for path in sorted(path for path in tables if path.is_file() and not _is_known(path, data)):
-        is_manifest = path == folder or path.name.lower() in MANIFESTS
+        is_manifest = path == folder or _is_read(path, data, ())
         yield from _unused_of(path, data, names, is_manifest=is_manifest, is_known=path in lists)
     beside = filter(_is_table, folder.parent.iterdir()) if folder.is_file() else ()
     for path in sorted({*beside} - {folder}):

@@ -185,8 +185,9 @@ def read_table(path: Path, key: str) -> dict[str, dict[str, str]]:
 
 
 def with_classes(folder: Path, cases: Sequence[Case]) -> list[Case]:
-    """Let mask files be read by the table of classes beside them, or else by that of a folder."""
-    places = {mask.parent for case in cases for mask in getattr(case, "masks", ())}
+    """Let mask files be read by the table of classes beside them, or else above, up to a folder."""
+    parents = [mask.parents for case in cases for mask in getattr(case, "masks", ())]
+    places = {p for of in parents for p in of if p == of[0] or folder in p.parents}
     beside = {place: found for place in places if (found := classes_in(place))}
     above = classes_in(folder)
     raise_all(
@@ -201,7 +202,7 @@ def with_classes(folder: Path, cases: Sequence[Case]) -> list[Case]:
 
 
 def _beside(case: Case, tables: Mapping[Path, Classes]) -> Classes:
-    found = (tables.get(mask.parent) for mask in getattr(case, "masks", ()))
+    found = (tables.get(p) for mask in getattr(case, "masks", ()) for p in mask.parents)
     return next(filter(None, found), ())
 
 
