@@ -754,6 +754,8 @@ def test_check_names_flags_that_are_not_read(tmp_path):
     ("annotations", {"score": 0.3, "hidden": False, "area": 9}, ["field hidden", "field score"]),
     ("annotations", {"attributes": {"status": "rejected", "occluded": False}}, ["flag status"]),
     ("annotations", {"metadata": {"quality": "bad", "name": ""}}, ["flag quality"]),
+    ("categories", {"ignore": True, "deleted": False, "color": "#ff0000"}, ["field ignore"]),
+    ("images", {"ignore": True, "deleted": False}, ["field ignore"]),
     ("images", {"split": "test", "rotation": 90, "license": 1}, ["field rotation", "field split"]),
     ("shapes", {"visible": False, "description": "unsure"}, ["field description", "field visible"]),
     ("shapes", {"attributes": {"grade": "2"}, "group_id": 4, "score": None}, ["flag grade"]),
@@ -762,7 +764,7 @@ def test_check_names_flags_that_are_not_read(tmp_path):
 def test_check_names_fields_that_are_not_read(tmp_path, place, fields, named):
     scan(tmp_path / "a.png")
     content = labelme(outline(TRIANGLE), imagePath="a.png")
-    if place in ("images", "annotations"):
+    if place in ("images", "annotations", "categories"):
         content = coco([picture(0, "a.png")], [drawn(0, [flat(TRIANGLE)])])
     (content[place][0] if place else content).update(fields)
     save(tmp_path / "a.json" if "shapes" in content else tmp_path / "coco.json", content)

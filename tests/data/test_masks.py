@@ -625,6 +625,11 @@ def test_a_table_of_classes_may_be_above_folders_of_masks(folder):
             path.rename(made / part / "P1" / path.name)
     (made / "masks" / "labelmap.txt").write_text(TABLES["labelmap.txt"])
     np.testing.assert_array_equal(mask_in(made, objects=["lung"]), OBJECT)
+    (made / "masks" / "P1" / "class_names.txt").write_text("_background_\nlung\n")
+    assert load(made, objects=["lung"])
+    exchanged = TABLES["labelmap.txt"].replace("lung", "liver")
+    (made / "masks" / "P1" / "labelmap.txt").write_text(exchanged)
+    assert "P1: its table of classes disagrees with that in" in refusal(made, objects=["liver"])
 
 
 @pytest.mark.parametrize("text", [

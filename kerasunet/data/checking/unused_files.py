@@ -48,19 +48,19 @@ _PARTS_OR_FOLDS = re.compile(rf"({_OF_PART})s?([ _-]?\d+)?", re.IGNORECASE)
 _COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage", "exclude"}
 _PARTS_ANYWHERE = {"split", "fold", "partition", "exclude"}
 _NAMED = {"group", *_COLUMNS_OF_PARTS, *_PARTS_ANYWHERE}
-_OF_ANY = "id attributes metadata flags difficult dataset_id license url width height"
-_OF_IMAGE = "file_name coco_url flickr_url date_captured path category_ids deleted video_id extra"
-_OF_OBJECT = (
-    "image_id category_id category_name segmentation bbox area iscrowd caption keypoints creator "
-    "num_keypoints isbbox ignore color label points shape_type mask holes group_id kie_linking "
-    "line_color fill_color direction deleted"
-)
-_OF_FILE = (
-    "info licenses images annotations categories type videos version shapes imagePath imageData "
-    "imageHeight imageWidth lineColor fillColor name"
-)
-_OF_ANNOTATOR = "annotating num_annotations milliseconds events regenerate_thumbnail is_modified"
-_KNOWN = {*" ".join((_OF_ANY, _OF_IMAGE, _OF_OBJECT, _OF_FILE, _OF_ANNOTATOR)).split()}
+_FLAGS, _OFF = ("flags", "attributes", "metadata", "extra"), ("ignore", "deleted")
+_IN_ALL = {"id", "url", "color", "creator", "dataset_id", "milliseconds", "events", "difficult"}
+_FIELDS = {
+    "": "info licenses images annotations categories type videos version name shapes imagePath "
+    "imageData imageHeight imageWidth lineColor fillColor",
+    "images": "file_name width height license coco_url flickr_url date_captured path category_ids "
+    "deleted video_id annotating num_annotations regenerate_thumbnail is_modified",
+    "annotations": "image_id category_id category_name segmentation bbox area iscrowd caption "
+    "ignore keypoints num_keypoints isbbox deleted width height",
+    "shapes": "label points shape_type mask holes group_id kie_linking line_color fill_color "
+    "direction",
+    "categories": "name supercategory isthing keypoints skeleton keypoint_colors",
+}
 """The fields of COCO and labelme files that are read, or that say nothing of what is drawn."""
 
 
@@ -151,20 +151,21 @@ def unused_flags(data: DataSet) -> Iterator[Problem]:
 
 def _flags(content: Any) -> Iterator[str]:
     entries = content if isinstance(content, dict) else {}
-    lists = (entries.get(name) for name in ("shapes", "annotations", "images"))
-    listed = [one for found in lists if isinstance(found, list) for one in found]
-    for one in (entries, *filter(lambda one: isinstance(one, dict), listed)):
-        flags = [one.get(name) for name in ("flags", "attributes", "metadata", "extra")]
-        for of in filter(
-            lambda of: isinstance(of, dict), (*flags, {"difficult": one.get("difficult")})
-        ):
-            yield from (
-                f"flag {name}" for name, value in of.items() if value and name not in IGNORED
-            )
-        fields = {name for name, value in one.items() if value not in (None, "", [], {})}
-        yield from (
-            f"field {name}" for name in fields - _KNOWN if not PATIENT_COLUMN.fullmatch(name)
-        )
+    for place, fields in _FIELDS.items():
+        listed = entries.get(place) if place else [entries]
+        for one in listed if isinstance(listed, list) else ():
+            yield from _set_in(one, {*_IN_ALL, *_FLAGS, *fields.split()})
+
+
+def _set_in(entry: Any, known: Set[str]) -> Iterator[str]:
+    entry = entry if isinstance(entry, dict) else {}
+    flags = (*(entry.get(name) for name in _FLAGS), {"difficult": entry.get("difficult")})
+    for of in (found for found in flags if isinstance(found, dict)):
+        yield from (f"flag {name}" for name, on in of.items() if on and name not in IGNORED)
+    for name in entry.keys() - known:
+        is_set = entry[name] not in (None, "", [], {}) and (entry[name] or name not in _OFF)
+        if is_set and not PATIENT_COLUMN.fullmatch(name):
+            yield f"field {name}"
 
 
 def unannotated(data: DataSet) -> Iterator[Problem]:

@@ -190,11 +190,13 @@ def with_classes(folder: Path, cases: Sequence[Case]) -> list[Case]:
     places = {p for of in parents for p in of if p == of[0] or folder in p.parents}
     beside = {place: found for place in places if (found := classes_in(place))}
     above = classes_in(folder)
+    tables = beside | {folder: above}
     raise_all(
         [
-            f"{place}: its table of classes disagrees with that in {folder}; keep one of them"
+            f"{place}: its table of classes disagrees with that in {upper}; keep one of them"
             for place, classes in beside.items()
-            if _disagree(classes, above)
+            for upper in place.parents
+            if _disagree(classes, tables.get(upper, ()))
         ]
     )
     cases = [case for one in cases for case in coded([one], _beside(one, beside))]
