@@ -187,20 +187,24 @@ def read_table(path: Path, key: str) -> dict[str, dict[str, str]]:
 def with_classes(folder: Path, cases: Sequence[Case]) -> list[Case]:
     """Let mask files be read by the table of classes beside them, or else above, up to a folder."""
     parents = [mask.parents for case in cases for mask in getattr(case, "masks", ())]
-    places = {p for of in parents for p in of if p == of[0] or folder in p.parents}
+    places = {p for of in parents for p in of if p == of[0] or _is_of_masks(p, folder)}
     beside = {place: found for place in places if (found := classes_in(place))}
     above = classes_in(folder)
-    tables = beside | {folder: above}
     raise_all(
         [
             f"{place}: its table of classes disagrees with that in {upper}; keep one of them"
             for place, classes in beside.items()
             for upper in place.parents
-            if _disagree(classes, tables.get(upper, ()))
+            if _disagree(classes, {**beside, folder: above}.get(upper, ()))
         ]
     )
     cases = [case for one in cases for case in coded([one], _beside(one, beside))]
     return coded(cases, above)
+
+
+def _is_of_masks(place: Path, folder: Path) -> bool:
+    below = place.relative_to(folder).parts if folder in place.parents else ()
+    return any(part.lower() in EVERY_MASK_FOLDER for part in below)
 
 
 def _beside(case: Case, tables: Mapping[Path, Classes]) -> Classes:
@@ -229,10 +233,7 @@ def classes_in(folder: Path) -> Classes:
 
     Returns:
         The name and the value or color of each class, also of the background; empty if there is no
-        table.
-
-    Raises:
-        ValueError: The table cannot be read, or there are several that disagree.
+        table. One that cannot be read, or several that disagree, are a `ValueError`.
     """
     found = {}
     for name, read in TABLES_OF_CLASSES.items():
@@ -349,8 +350,7 @@ def _labelme(path: Path) -> Iterator[tuple[str, int | str]]:
 
 def _roboflow(path: Path) -> Iterator[tuple[str, int | str]]:
     for _, row in read_rows(path):
-        cells = {column.strip(): cell.strip() for column, cell in row.items()}
-        yield cells["class"], int(cells["pixel value"])
+        yield row["class"].strip(), int(row["pixel value"])
 
 
 def _nnunet(path: Path) -> Iterator[tuple[str, int | str]]:
