@@ -707,6 +707,10 @@ READ = {
     ),
     "folders such as `excluded/`, `old/`, `predictions/` or `augmented/`, beside patients or other "
     "kinds": ("data/test_folders.py", "test_a_folder_of_results_copies_or_rejects_is_no_patient"),
+    "`masks/x.png` with `x.png` above it": (
+        "data/test_folders.py",
+        "test_masks_are_paired_by_names_that_leave_no_doubt",
+    ),
     "`masks/x.png` with `images/P1/x.png`": (
         "data/test_folders.py",
         "test_masks_are_paired_by_names_that_leave_no_doubt",

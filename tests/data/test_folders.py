@@ -142,6 +142,8 @@ def test_unannotated_images_are_in_no_split(tmp_path):
     ("Images/s{}.png", "gts/s{}.bmp"),
     ("images/s{}.png", "lesion/s{}_lesion.png"),
     ("s{}.png", "s{}_roi.png"),
+    ("s{}.png", "masks/s{}.png"),
+    ("P{}/us.png", "P{}/masks/us_mask_1.png"),
     ("P{}/us.png", "P{}/us_Maske.png"),
     ("P{}/images/us.png", "P{}/masks/us_lesion.png"),
     ("IMD{0}/IMD{0}_Dermoscopic_Image/IMD{0}.bmp", "IMD{0}/IMD{0}_lesion/IMD{0}_lesion.bmp"),

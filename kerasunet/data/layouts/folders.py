@@ -93,10 +93,8 @@ def images_and_masks(folder: Path) -> Sequence[Case] | None:
 
 
 def images_and_masks_of_other_names(folder: Path) -> Sequence[Case] | None:
-    """Read `img/`, `data/` … with `masks/`, or `images/` with `seg/` …, or `x` beside `x_roi`.
-
-    Such names are common for other things, too, so this is for folders in no other layout.
-    """
+    """Read `img/` … with `masks/`, `images/` with `seg/` …, or `x` with `masks/x` or `x_roi`."""
+    # Such names are common for other things, too, so this is for folders in no other layout.
     names = (layouts.IMAGE_FOLDERS, layouts.EVERY_IMAGE_FOLDER)
     images = next(filter(None, (subfolder(folder, *some) for some in names)), None)
     images = images or contents.version_of(folder, *names[0]) or subfolder(folder, "data")
@@ -105,9 +103,10 @@ def images_and_masks_of_other_names(folder: Path) -> Sequence[Case] | None:
     places = (layouts.MASK_FOLDERS, layouts.OTHER_MASK_FOLDERS, layouts.EVERY_MASK_FOLDER)
     masks = next(filter(None, (contents.mask_folder(folder, *some) for some in places)), None)
     masks = masks or contents.version_of(folder, *layouts.MASK_FOLDERS)
-    if images or masks:
+    if images or not (files := image_files(folder)):
         return _two_folders(images, masks)
-    files = image_files(folder)
+    if masks and (found := image_files(masks)):
+        return pair_annotated(files, by_image(found, files))
     others = {stem: of for stem, of in files.items() if not RARE_WORD.fullmatch(stem)}
     beside = by_rare_word({stem: files[stem] for stem in files.keys() - others}, others)
     return pair_annotated(others, beside) if beside else None
@@ -165,7 +164,8 @@ def images_alone(folder: Path) -> Sequence[Case]:
 def masks_beside_images(folder: Path) -> Sequence[Case] | None:
     """Read `x.png` with `x_mask.png`, `x_mask_1.png` …, all in one folder."""
     images, masks = images_beside_masks(image_files(folder))
-    return pair_annotated(images, masks) if masks else None
+    above = folder.name.lower() in layouts.EVERY_MASK_FOLDER and image_files(folder.parent)
+    return pair_annotated(images, masks) if masks and (images or not above) else None
 
 
 def pascal_voc(folder: Path) -> Sequence[Case] | None:
