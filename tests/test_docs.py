@@ -589,7 +589,7 @@ READ = {
         DRAWN,
         "test_coordinates_that_look_like_percent_are_named",
     ),
-    "outlines that are all upright boxes, five or more": (
+    "outlines that are upright boxes, five or more, and a tenth of all": (
         DRAWN,
         "test_outlines_that_are_all_boxes_are_named",
     ),
@@ -639,7 +639,17 @@ READ = {
         "data/test_folders.py",
         "test_what_icloud_has_moved_away_is_named",
     ),
-    "`x_mask_heart.png` and `x_mask_lung.png`, or folders of such names": (
+    "a manifest or table of classes where none is read, such as `masks/manifest.csv` beside "
+    "`images/`": (
+        "data/test_folders.py",
+        "test_a_manifest_or_table_where_it_is_not_read_is_named",
+    ),
+    "an image that is black and white and equal to its mask": (
+        "data/test_folders.py",
+        "test_an_image_that_is_its_own_mask_is_named",
+    ),
+    "`x_mask_heart.png` and `x_mask_lung.png`, or folders of such names, also `masks_heart/` of "
+    "one patient and `masks_lung/` of another": (
         "data/test_objects.py",
         "test_a_folder_or_a_suffix_tells_the_object",
     ),
@@ -686,6 +696,50 @@ READ = {
         "data/test_masks.py",
         "test_numbered_objects_are_refused_with_the_way_to_take_all",
     ),
+    "masks with other words, all with the same: `x_roi`, `x_lesion`, `x_tumor`, `x_maske`, "
+    "`x_masque`, `x_msk`, `x_dseg`, `x_manual`, `x_outline` …": (
+        "data/test_folders.py",
+        "test_masks_are_paired_by_names_that_leave_no_doubt",
+    ),
+    "`images/x_mask.png` with `masks/x_mask.png`, and `images/x.png` without a mask": (
+        "data/test_folders.py",
+        "test_a_mask_among_the_images_is_no_image",
+    ),
+    "folders such as `excluded/`, `old/`, `predictions/` or `augmented/`, beside patients or other "
+    "kinds": ("data/test_folders.py", "test_a_folder_of_results_copies_or_rejects_is_no_patient"),
+    "`masks/x.png` with `x.png` above it": (
+        "data/test_folders.py",
+        "test_masks_are_paired_by_names_that_leave_no_doubt",
+    ),
+    "`masks/x.png` with `images/P1/x.png`": (
+        "data/test_folders.py",
+        "test_masks_are_paired_by_names_that_leave_no_doubt",
+    ),
+    "`x/images/x.png` with masks that are called by digests, as in the Data Science Bowl 2018": (
+        "data/test_folders.py",
+        "test_masks_are_paired_by_names_that_leave_no_doubt",
+    ),
+    "several folders for masks, such as `labels/` and `masks/`": (
+        "data/test_folders.py",
+        "test_of_several_folders_for_masks_the_one_with_pictures_is_read",
+    ),
+    "a group in several parts of a division, such as a patient in `train/` and `test/`": (
+        "data/test_folders.py",
+        "test_a_patient_in_two_parts_of_a_division_is_named",
+    ),
+    "other flags of labelme images and shapes, attributes and metadata in COCO, and fields that "
+    "neither format has, such as `score` or `split`": (
+        DRAWN,
+        "test_check_names_fields_that_are_not_read",
+    ),
+    "two COCO categories of one name": (
+        DRAWN,
+        "test_categories_of_one_name_are_told_apart_by_their_supercategories",
+    ),
+    "COCO outlines of an image that cover less or more than their `area` and `bbox`, by half and "
+    "more": (DRAWN, "test_an_area_that_is_not_that_of_the_outlines_is_named"),
+    "`annotations/P1.json` or `instances_P1.json`, if images of several folders have the names in "
+    "it": (DRAWN, "test_a_coco_file_is_of_the_folder_it_is_called_like"),
     "3D Slicer's segmentation (`x.seg.nrrd`, in a mask folder or beside `x`; of any name beside "
     "the only image of a folder)": (
         PLACES,
@@ -878,10 +932,6 @@ READ = {
     "labelme shape flagged `ignore`, or with `holes`": (
         DRAWN,
         "test_labelme_shapes_that_are_flagged_to_be_ignored_are_left_out_and_named",
-    ),
-    "other flags of labelme images and shapes, attributes of COCO annotations": (
-        DRAWN,
-        "test_check_names_flags_that_are_not_read",
     ),
     "names that `--objects` chooses, beside masks that come without names": (
         "data/test_objects.py",

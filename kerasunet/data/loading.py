@@ -38,7 +38,7 @@ _SIMULATED_CASES, _MOST_SIMULATED_CASES = 400, 100_000
 _ARCHIVES = (".zip", ".rar", ".tar", ".gz", ".tgz")
 _CODE = 32  # The bytes of a value or color and its owner, kept like a part of an image.
 _MOST_NAMED = 3  # That a message lists.
-_FEWEST_BOXES, _LEAST_SIDE = 5, 200  # The side in pixels: far beyond percent.
+_FEWEST_BOXES, _FEW_BOXES, _LEAST_SIDE = 5, 0.1, 200  # The side in pixels: far beyond percent.
 _INNER = (
     "inside a polygon of the same object, and united with it; make a hole a _background_ shape "
     "(labelme) or run lengths (COCO)"
@@ -165,10 +165,10 @@ def _of_all(found: Iterable[str], what: str) -> list[str]:
 
 def _doubts(source: Path, images: Sequence[Outlines]) -> Iterator[str]:
     polygons = [corners for one in images for *_, corners in one.polygons]
-    are_boxes = all(map(_is_box, polygons)) and not any(one.others for one in images)
-    if are_boxes and len(polygons) >= _FEWEST_BOXES:
+    boxes, every = sum(map(_is_box, polygons)), len(polygons) + sum(one.others for one in images)
+    if boxes >= max(_FEWEST_BOXES, _FEW_BOXES * every):
         yield (
-            f"{source}: all of its {len(polygons):,} outlines are upright boxes; if these are "
+            f"{source}: {boxes:,} of its {every:,} outlines are upright boxes; if these are "
             "around objects, a network learns boxes: draw the outlines of the objects"
         )
     side = min((min(one.size or (0,)) for one in images if one.polygons), default=0)

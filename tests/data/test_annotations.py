@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import unicodedata
 import warnings
 from collections.abc import Mapping
@@ -749,6 +750,60 @@ def test_check_names_flags_that_are_not_read(tmp_path):
     assert problem.files == (str(path),)
 
 
+@pytest.mark.parametrize(("place", "fields", "named"), [
+    ("annotations", {"score": 0.3, "hidden": False, "area": 9}, ["field hidden", "field score"]),
+    ("annotations", {"attributes": {"status": "rejected", "occluded": False}}, ["flag status"]),
+    ("annotations", {"metadata": {"quality": "bad", "name": ""}}, ["flag quality"]),
+    ("categories", {"ignore": True, "deleted": False, "color": "#ff0000"}, ["field ignore"]),
+    ("images", {"ignore": True, "deleted": False}, ["field ignore"]),
+    ("images", {"split": "test", "rotation": 90, "license": 1}, ["field rotation", "field split"]),
+    ("shapes", {"visible": False, "description": "unsure"}, ["field description", "field visible"]),
+    ("shapes", {"attributes": {"grade": "2"}, "group_id": 4, "score": None}, ["flag grade"]),
+    ("", {"checked": False, "description": "", "version": "2.4"}, ["field checked"]),
+])  # fmt: skip
+def test_check_names_fields_that_are_not_read(tmp_path, place, fields, named):
+    scan(tmp_path / "a.png")
+    content = labelme(outline(TRIANGLE), imagePath="a.png")
+    if place in ("images", "annotations", "categories"):
+        content = coco([picture(0, "a.png")], [drawn(0, [flat(TRIANGLE)])])
+    (content[place][0] if place else content).update(fields)
+    save(tmp_path / "a.json" if "shapes" in content else tmp_path / "coco.json", content)
+    found = [problem.message for problem in check(tmp_path).by_kind()["documents"]]
+    assert [re.search(r"with the (.+), ", message)[1] for message in found] == named
+
+
+def test_categories_of_one_name_are_told_apart_by_their_supercategories(tmp_path):
+    scan(tmp_path / "a.png")
+    content = coco([picture(0, "a.png")], [drawn(0, [flat(TRIANGLE)]), drawn(1, [flat(ASIDE)])])
+    content["annotations"][1]["category_id"] = 2
+    for kinds, names in (
+        (("kidney", "lung"), ["kidney/left", "lung/left"]),
+        (("none", "left"), ["left"]),
+        (("", "lung"), ["left"]),
+    ):
+        content["categories"] = [
+            {"id": number, "name": "left", "supercategory": kind}
+            for number, kind in enumerate(kinds, 1)
+        ]
+        save(tmp_path / "coco.json", content)
+        if len(names) == 1:
+            assert len(load(tmp_path)) == 1
+            continue
+        with pytest.raises(ValueError, match="several objects, kidney/left .1., lung/left .1."):
+            load(tmp_path)
+        mask = load(tmp_path, objects=names[:1]).cases[0].load().mask
+        np.testing.assert_array_equal(mask, filled(TRIANGLE))
+
+
+def test_a_coco_file_is_of_the_folder_it_is_called_like(tmp_path):
+    for name, shape in (("P1", TRIANGLE), ("P2", SQUARE)):
+        scan(tmp_path / "images" / name / "1.png")
+        content = coco([picture(0, "1.png")], [drawn(0, [flat(shape)])])
+        save(tmp_path / "annotations" / f"{name}.json", content)
+    for case, shape in zip(load(tmp_path).cases, (TRIANGLE, SQUARE), strict=True):
+        np.testing.assert_array_equal(case.load().mask, filled(shape))
+
+
 def test_coco_numbers_may_be_written_as_fractions(tmp_path):
     scan(tmp_path / "a.png")
     content = coco([picture(0, "a.png")], [drawn(0, [flat(TRIANGLE)])])
@@ -975,8 +1030,20 @@ def test_outlines_that_are_all_boxes_are_named(tmp_path, program):
         return warned(tmp_path)
 
     corners = [[30, 5], [40, 5], [40, 9], [30, 9]]
-    assert "all of its 5 outlines are upright boxes" in write(5, corners)
+    assert "5 of its 5 outlines are upright boxes" in write(5, corners)
+    assert "5 of its 6 outlines are upright boxes" in write(6, TRIANGLE)
     assert write(4, corners) == write(5, TRIANGLE) == ""
+
+
+@pytest.mark.parametrize(("area", "is_named"), [
+    (1600, False), (1700, False), (3200, True), (700, True), (0, False), ("?", False),
+])  # fmt: skip
+def test_an_area_that_is_not_that_of_the_outlines_is_named(tmp_path, area, is_named):
+    square = [[10, 10], [50, 10], [50, 50], [10, 50]]
+    one_coco(tmp_path, drawn(0, [flat(square)]) | {"area": area, "bbox": [10, 10, 40, 40]})
+    found = check(tmp_path).by_kind().get("doubtful-outlines", [])
+    text = f"a.png: its outlines cover 1,600 pixels, by their area {area:,}" if is_named else ""
+    assert [text in problem.message for problem in found] == [True] * is_named
 
 
 @pytest.mark.parametrize("program", ["labelme", "COCO"])

@@ -134,6 +134,138 @@ def test_unannotated_images_are_in_no_split(tmp_path):
     assert prepared.data.digest == whole
 
 
+@pytest.mark.parametrize(("image", "mask"), [
+    ("images/s{}.png", "masks/s{}_roi.png"),
+    ("images/s{}.png", "masks/s{} Maske.png"),
+    ("images/s{}.jpg", "masks/s{}-outline.png"),
+    ("images/left_s{}.png", "masks/left_s{}_all_objects.png"),
+    ("Images/s{}.png", "gts/s{}.bmp"),
+    ("images/s{}.png", "lesion/s{}_lesion.png"),
+    ("s{}.png", "s{}_roi.png"),
+    ("s{}.png", "masks/s{}.png"),
+    ("P{}/us.png", "P{}/masks/us_mask_1.png"),
+    ("P{}/us.png", "P{}/us_Maske.png"),
+    ("P{}/images/us.png", "P{}/masks/us_lesion.png"),
+    ("IMD{0}/IMD{0}_Dermoscopic_Image/IMD{0}.bmp", "IMD{0}/IMD{0}_lesion/IMD{0}_lesion.bmp"),
+    ("images/P{}/s{}.png", "masks/s{}.png"),
+    ("P{0}/images/P{0}.png", "P{0}/masks/0123456789abcdef.png"),
+])  # fmt: skip
+def test_masks_are_paired_by_names_that_leave_no_doubt(tmp_path, image, mask):
+    for number in (1, 2, 3):
+        names = [
+            tmp_path / text.replace("{}", str(number)).format(number) for text in (image, mask)
+        ]
+        write_pair(*names, number)
+    data = load(tmp_path)
+    assert len(data) == 3 and not data.unannotated and not data.unread
+    if image.endswith("png"):
+        assert all(map(paired, data.cases))
+
+
+@pytest.mark.parametrize(("images", "masks"), [
+    (["a", "b"], ["a_roi", "b_lesion"]),
+    (["a"], ["a_other"]),
+    (["P1/a", "P2/a"], ["a"]),
+    (["a"], ["1"]),
+    (["a", "b"], ["a_lung", "b_lung"]),
+    (["a", "b"], ["a_roi", "A_ROI"]),
+])  # fmt: skip
+def test_masks_whose_names_leave_doubt_are_refused(tmp_path, images, masks):
+    for name in images:
+        write(tmp_path / "images" / f"{name}.png", image_of(mask_of(1)))
+    for name in masks:
+        write(tmp_path / "masks" / f"{name}.png", mask_of(1))
+    with pytest.raises(ValueError, match="has no image"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(("image", "copy"), [
+    ("a", "a_mask"), ("image_1", "mask_1"), ("a", "a-label"), ("P1/a", "P1/a_seg"),
+])  # fmt: skip
+def test_a_mask_among_the_images_is_no_image(tmp_path, image, copy):
+    write_pair(tmp_path / "images" / f"{image}.png", tmp_path / "masks" / f"{copy}.png", 1)
+    write(tmp_path / "images" / f"{copy}.png", mask_of(1))
+    with pytest.raises(ValueError, match=rf"{copy}.png: is called like a mask of {image}, which"):
+        load(tmp_path)
+    write(tmp_path / "masks" / f"{image}.png", mask_of(1))
+    (tmp_path / "masks" / f"{copy}.png").unlink()
+    assert (keys(load(tmp_path)), bare(load(tmp_path))) == ([image], [copy])
+
+
+@pytest.mark.parametrize(("folders", "are_objects"), [
+    (("masks_lung", "masks_heart"), True), (("masks_left_lung", "labels_heart"), True),
+    (("masks_v1", "masks_v2"), False), (("masks_final", "masks_corrected"), False),
+    (("masks_lung", "masks_lung"), False),
+])  # fmt: skip
+def test_masks_of_patients_in_folders_called_after_objects(tmp_path, folders, are_objects):
+    for number, folder in enumerate(folders):
+        place = tmp_path / f"P{number}"
+        write_pair(place / "images" / "x.png", place / folder / "x.png", number)
+    if not are_objects:
+        assert all(map(paired, load(tmp_path).cases))
+        return
+    names = [folder.split("_", 1)[1] for folder in folders]
+    with pytest.raises(ValueError, match=f"has several objects, {', '.join(names)}"):
+        load(tmp_path)
+    assert load(tmp_path, objects=names[:1]).cases[0].load().mask.any()
+
+
+@pytest.mark.parametrize(("name", "text", "kind"), [
+    ("masks/manifest.csv", "image,mask,group\na.png,a.png,P1\nb.png,b.png,P1\n", "unused-patients"),
+    ("images/manifest.tsv", "image\tmask\na.png\ta.png\n", "documents"),
+    ("images/labelmap.txt", "background:0,0,0::\nlung:255,255,255::\n", "documents"),
+    ("notes/dataset.json", '{"labels": {"background": 0, "lung": 255}}', "documents"),
+    ("masks/labelmap.txt", "background:0,0,0::\nlung:255,255,255::\n", ""),
+])  # fmt: skip
+def test_a_manifest_or_table_where_it_is_not_read_is_named(tmp_path, name, text, kind):
+    make_folder_pairs(tmp_path, "a", "b")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    found = [problem for problem in check(tmp_path).problems if problem.kind != "near-duplicates"]
+    assert [problem.kind for problem in found] == ([kind] if kind else [])
+    assert all(Path(name).name in problem.message for problem in found)
+
+
+def test_an_image_that_is_its_own_mask_is_named(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    write(tmp_path / "images" / "a.png", mask_of(0))
+    (problem,) = problems(tmp_path, "constant-image")
+    assert problem.message.endswith("a.png: is black and white, and shows its own mask")
+
+
+def test_of_several_folders_for_masks_the_one_with_pictures_is_read(tmp_path):
+    make_folder_pairs(tmp_path, "a", "b")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.5\n")
+    data = load(tmp_path)
+    assert all(map(paired, data.cases))
+    assert [path.name for path in data.unread] == ["a.txt"]
+    write(tmp_path / "labels" / "b.png", mask_of(1))
+    with pytest.raises(ValueError, match="has labels/, masks/; keep one of them"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", [
+    "excluded", "predictions", "preds_v2", "old", "trash", "results", "augmented", "reader2",
+])  # fmt: skip
+@pytest.mark.parametrize("place", ["{}/images/{}", "images/{}/{}"])
+def test_a_folder_of_results_copies_or_rejects_is_no_patient(tmp_path, name, place):
+    for number, patient in enumerate(("P1", "P2", name)):
+        image = tmp_path / f"{place.format(patient, number)}.png"
+        write_pair(image, Path(str(image).replace("images", "masks")), number)
+    text = f"{name.lower()} looks like a result, copy or reject, p1, p2 look like patients"
+    with pytest.raises(ValueError, match=text):
+        load(tmp_path)
+
+
+def test_a_patient_in_two_parts_of_a_division_is_named(tmp_path):
+    for part, patients in (("train", "12"), ("test", "13")):
+        for patient in patients:
+            make_folder_pairs(tmp_path / part / f"P{patient}", part, first=int(patient))
+    (problem,) = problems(tmp_path, "divided-patients")
+    assert problem.message == "P1 is in several parts of the division folders"
+
+
 def test_where_no_image_has_a_mask_it_says_so(tmp_path):
     make_folder_pairs(tmp_path / "p", "a", "b")
     for path in (tmp_path / "p" / "masks").iterdir():

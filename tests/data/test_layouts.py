@@ -1129,6 +1129,15 @@ def test_pascal_voc_masks_of_gray_class_numbers(tmp_path):
     assert all_paired(load(tmp_path))
 
 
+def test_pascal_voc_with_subfolders(tmp_path):
+    for number, part in enumerate(("train", "val")):
+        image = tmp_path / "JPEGImages" / part / "x.png"
+        write_pair(image, tmp_path / "SegmentationClass" / part / "x.png", number)
+    data = load(tmp_path)
+    assert data.official["folders"] == {"train/x": "train", "val/x": "validation"}
+    assert all_paired(data)
+
+
 def test_pascal_voc_faults(tmp_path):
     write(tmp_path / "JPEGImages" / "a.png", image_of(mask_of(1)))
     write(tmp_path / "SegmentationClass" / "a.png", np.zeros((4, 5), np.uint8))

@@ -617,6 +617,31 @@ def test_masks_are_read_by_the_table_that_comes_with_them(folder, table):
     assert "it has heart, lung" in refusal(made, objects=["liver"])
 
 
+def test_a_table_of_classes_may_be_above_folders_of_masks(folder):
+    made = folder(drawn(RED, BLACK, GREEN))
+    for part in ("images", "masks"):
+        for path in [*(made / part).iterdir()]:
+            (made / part / "P1").mkdir(exist_ok=True)
+            path.rename(made / part / "P1" / path.name)
+    (made / "masks" / "labelmap.txt").write_text(TABLES["labelmap.txt"])
+    np.testing.assert_array_equal(mask_in(made, objects=["lung"]), OBJECT)
+    (made / "masks" / "P1" / "class_names.txt").write_text("_background_\nlung\n")
+    assert load(made, objects=["lung"])
+    exchanged = TABLES["labelmap.txt"].replace("lung", "liver")
+    (made / "masks" / "P1" / "labelmap.txt").write_text(exchanged)
+    assert "P1: its table of classes disagrees with that in" in refusal(made, objects=["liver"])
+
+
+@pytest.mark.parametrize("text", [
+    "background 0 0 0\nleft lung 255 0 0\n", "0,0,0,background\n255,0,0,left lung\n",
+])  # fmt: skip
+def test_names_of_colors_come_first_or_last(folder, text):
+    made = write_table(folder(drawn(RED, BLACK)), "label_colors.txt", text)
+    np.testing.assert_array_equal(mask_in(made, objects=["left lung"]), OBJECT)
+    (made / "label_colors.txt").write_text("255 0 0\n")
+    assert "not a readable table of classes" in refusal(made)
+
+
 @pytest.mark.parametrize("spelling", ["background", "Background"])
 def test_table_of_the_first_nnunet(folder, spelling):
     table = OLD_DATASET.replace("background", spelling)

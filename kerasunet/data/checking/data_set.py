@@ -187,6 +187,10 @@ def unnamed_patients(data: DataSet) -> Iterator[Problem]:
     if data.layout.startswith(PATIENTS) and not alike and (folders := propose_pattern(named)):
         text = f"its folders look like several of each patient, such as {folders.examples}"
         yield Problem("patient-names", f"{text}; if they are, put them into one")
+    for name, parts in data.official.items():
+        in_parts = Counter(of for of, _ in {(c.group, parts.get(c.key)) for c in data.cases})
+        for of in sorted(of for of, count in in_parts.items() if count > 1):
+            yield Problem("divided-patients", f"{of} is in several parts of the division {name}")
     with suppress(ImportError):
         for text, files in contradicted(data.cases) if not data.citation else ():
             yield Problem("divided-patients", text, files)

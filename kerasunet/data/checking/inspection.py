@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ _LEAST_BOX_SIDE = 4
 _FEW_MASKS, _NEARLY_ALL = 10, 0.9
 _CORNER, _QUARTER = MASK_SIDE * 2 // 3, MASK_SIDE // 2 + 2
 """Where outlines end that are in a corner, and in the first quarter, of `MASK_SIDE` pixels."""
+_UNEQUAL, _FEW_PIXELS = 1.5, 50  # Areas; programs count pixels at the edge in different ways.
 _THIN_LINE = 0.012  # Of the longer side.
 _BLACK, _BRIGHT = 8, 0.75
 _SOFT_EDGE, _FEW_LEVELS = 9, 16
@@ -80,6 +82,10 @@ def inspect(case: Case) -> Inspection:
     present = [bool(plane.any()) for plane in objects.planes(mask)] if objects.several else []
     mask = mask > 0
     problems += _mask_problems(case, mask)
+    levels = image if image.ndim == 2 else image.max(axis=2)
+    if mask.any() and not levels[~mask].any() and np.ptp(levels[mask]) == 0:
+        text = f"{location_of(case)}: is black and white, and shows its own mask"
+        problems.append(Problem("constant-image", text, (location_of(case),), keys=(case.key,)))
     return Inspection(
         case,
         tuple(problems),
@@ -265,7 +271,26 @@ def _read_annotated(case: AnnotatedCase, problems: list[Problem]):
     if image is None:
         return None, None
     draw = partial(case.annotation.mask, image.shape[:2])
-    return image, _attempt(case, case.image, kind="annotation", problems=problems, call=draw)
+    mask = _attempt(case, case.image, kind="annotation", problems=problems, call=draw)
+    if mask is not None and (stated := _other_area(case, mask)):
+        found = f"its outlines cover {np.count_nonzero(mask):,} pixels, by their area {stated:,.0f}"
+        text = f"{case.image}: {found}; some may lack a part"
+        problems.append(Problem("doubtful-outlines", text, (str(case.image),), keys=(case.key,)))
+    return image, mask
+
+
+def _other_area(case: AnnotatedCase, mask: np.ndarray) -> float:
+    """Return the sum of COCO's areas if it is neither about that of the mask nor of the boxes."""
+    entries = () if case.annotation.faults else getattr(case.annotation, "annotations", ())
+    with suppress(TypeError, ValueError):  # Of what somebody else has written there.
+        stated = [float(one.get("area") or 0) for one in entries]
+        boxes = sum(float(np.prod((one.get("bbox") or [0])[-2:])) for one in entries)
+        drawn = float(np.count_nonzero(mask))
+        low, high = sorted((drawn, boxes or drawn))
+        close = low / _UNEQUAL - _FEW_PIXELS <= sum(stated) <= _UNEQUAL * high + _FEW_PIXELS
+        if min(stated, default=0) > 1 and not close:
+            return sum(stated)
+    return 0.0
 
 
 def _attempt(

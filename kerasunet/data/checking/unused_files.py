@@ -48,6 +48,20 @@ _PARTS_OR_FOLDS = re.compile(rf"({_OF_PART})s?([ _-]?\d+)?", re.IGNORECASE)
 _COLUMNS_OF_PARTS = {"fold", "set", "subset", "part", "partition", "phase", "usage", "exclude"}
 _PARTS_ANYWHERE = {"split", "fold", "partition", "exclude"}
 _NAMED = {"group", *_COLUMNS_OF_PARTS, *_PARTS_ANYWHERE}
+_FLAGS, _OFF = ("flags", "attributes", "metadata", "extra"), ("ignore", "deleted")
+_IN_ALL = {"id", "url", "color", "creator", "dataset_id", "milliseconds", "events", "difficult"}
+_FIELDS = {
+    "": "info licenses images annotations categories type videos version name shapes imagePath "
+    "imageData imageHeight imageWidth lineColor fillColor",
+    "images": "file_name width height license coco_url flickr_url date_captured path category_ids "
+    "deleted video_id annotating num_annotations regenerate_thumbnail is_modified",
+    "annotations": "image_id category_id category_name segmentation bbox area iscrowd caption "
+    "ignore keypoints num_keypoints isbbox deleted width height",
+    "shapes": "label points shape_type mask holes group_id kie_linking line_color fill_color "
+    "direction",
+    "categories": "name supercategory isthing keypoints skeleton keypoint_colors",
+}
+"""The fields of COCO and labelme files that are read, or that say nothing of what is drawn."""
 
 
 def unreadable_files(folder: Path) -> Iterator[Problem]:
@@ -93,7 +107,17 @@ def unread_documents(folder: Path, data: DataSet, named: Collection[str]) -> Ite
     documents = files_below(
         folder, lambda path: not (is_no_document(path) or _is_known(path, data))
     )
-    yield from unread_files([p for p in documents if p not in used and _may_tell(p)], "documents")
+    masks = (mask for case in data.cases for mask in getattr(case, "masks", ()))
+    places = {os.path.abspath(parent) for mask in masks for parent in mask.parents}
+    found = [path for path in documents if path not in used and _may_tell(path)]
+    yield from unread_files([p for p in found if not _is_read(p, data, places)], "documents")
+
+
+def _is_read(path: Path, data: DataSet, places: Collection[str]) -> bool:
+    """Return whether a file is a manifest of the data, or a table of classes in such a place."""
+    name = path.name.lower()
+    is_table = name in TABLES_OF_CLASSES and os.path.abspath(path.parent) in places
+    return is_table or (name in MANIFESTS and "manifest" in data.layout)
 
 
 def _is_known(path: Path, data: DataSet) -> bool:
@@ -103,9 +127,7 @@ def _is_known(path: Path, data: DataSet) -> bool:
 
 def _may_tell(path: Path) -> bool:
     """Return whether a document may tell something about the images that nobody has read."""
-    name, stem = path.name.lower(), path.stem.lower()
-    is_read = name in MANIFESTS or name in TABLES_OF_CLASSES
-    return not (is_read or name.endswith(_TELL_NOTHING) or stem.startswith(_ABOUT))
+    return not (path.name.lower().endswith(_TELL_NOTHING) or path.stem.lower().startswith(_ABOUT))
 
 
 def _annotations(data: DataSet) -> set[Path]:
@@ -116,25 +138,34 @@ def _annotations(data: DataSet) -> set[Path]:
 
 
 def unused_flags(data: DataSet) -> Iterator[Problem]:
-    """Yield what is flagged in labelme files, and true in COCO's attributes, and is not read."""
+    """Yield flags, attributes and fields of labelme and COCO files that are set, and not read."""
     found: dict[str, list[Path]] = {}
     for path in sorted(_annotations(data)):
-        for name in sorted({*_flags(_content(path))} - {*IGNORED}):
+        for name in sorted({*_flags(_content(path))}):
             found.setdefault(name, []).append(path)
     for name, paths in sorted(found.items()):
         names = first_names([path.name for path in paths])
-        text = f"{paths[0].parent}/: {len(paths):,} with the flag {name}, {names}"
+        text = f"{paths[0].parent}/: {len(paths):,} with the {name}, {names}"
         yield Problem("documents", text, tuple(map(str, paths)))
 
 
 def _flags(content: Any) -> Iterator[str]:
     entries = content if isinstance(content, dict) else {}
-    lists = (entries.get(name) for name in ("shapes", "annotations"))
-    drawn = [one for found in lists if isinstance(found, list) for one in found]
-    for one in (entries, *filter(lambda one: isinstance(one, dict), drawn)):
-        flags = [one.get("flags"), one.get("attributes"), {"difficult": one.get("difficult")}]
-        for of in filter(lambda of: isinstance(of, dict), flags):
-            yield from (name for name, value in of.items() if value is True)
+    for place, fields in _FIELDS.items():
+        listed = entries.get(place) if place else [entries]
+        for one in listed if isinstance(listed, list) else ():
+            yield from _set_in(one, {*_IN_ALL, *_FLAGS, *fields.split()})
+
+
+def _set_in(entry: Any, known: Set[str]) -> Iterator[str]:
+    entry = entry if isinstance(entry, dict) else {}
+    flags = (*(entry.get(name) for name in _FLAGS), {"difficult": entry.get("difficult")})
+    for of in (found for found in flags if isinstance(found, dict)):
+        yield from (f"flag {name}" for name, on in of.items() if on and name not in IGNORED)
+    for name in entry.keys() - known:
+        is_set = entry[name] not in (None, "", [], {}) and (entry[name] or name not in _OFF)
+        if is_set and not PATIENT_COLUMN.fullmatch(name):
+            yield f"field {name}"
 
 
 def unannotated(data: DataSet) -> Iterator[Problem]:
@@ -176,7 +207,7 @@ def unused_lists(folder: Path, data: DataSet) -> Iterator[Problem]:
     single = used if len(used) == len(data.cases) else set()  # One file of each image.
     tables = {folder, *files_below(folder, _is_table)} - single
     for path in sorted(path for path in tables if path.is_file() and not _is_known(path, data)):
-        is_manifest = path == folder or path.name.lower() in MANIFESTS
+        is_manifest = path == folder or _is_read(path, data, ())
         yield from _unused_of(path, data, names, is_manifest=is_manifest, is_known=path in lists)
     beside = filter(_is_table, folder.parent.iterdir()) if folder.is_file() else ()
     for path in sorted({*beside} - {folder}):

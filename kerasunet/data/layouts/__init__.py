@@ -19,7 +19,7 @@ OTHER_MASK_FOLDERS = (
 EVERY_MASK_FOLDER = (
     *MASK_FOLDERS, *OTHER_MASK_FOLDERS,
     "segmentation", "seg", "ground truth", "ground-truth", "binary_masks", "ann_dir", "annotations",
-    "masks_machine",
+    "masks_machine", "gts",
 )  # fmt: skip
 """Names of folders of images and of masks, in lower case, the usual ones first.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,9 +25,15 @@ from kerasunet.data.annotations import (
     run_length_mask,
 )
 from kerasunet.data.cases import AnnotatedCase, Case
-from kerasunet.data.layouts.contents import foreign, image_files, json_files, keys_of
+from kerasunet.data.layouts.contents import (
+    foreign,
+    image_files,
+    is_coco,
+    json_files,
+    keys_of,
+)
 from kerasunet.data.layouts.folders import PARTS
-from kerasunet.data.layouts.pairing import ImageSearch, misplaced
+from kerasunet.data.layouts.pairing import OF_MASK, ImageSearch, misplaced
 from kerasunet.data.readers import wrong_size
 from kerasunet.files import raise_all, read_json
 
@@ -42,19 +49,20 @@ _LEFT_OUT = {"ignore": "marked to be ignored", "deleted": "deleted", "isbbox": "
 
 
 def coco(folder: Path) -> Sequence[Case] | None:
-    """Read the COCO files in a folder or its `annotations/`; `None` if there are none.
-
-    Raises:
-        ValueError: Several of them describe the same image.
-    """
+    """Read the COCO files in a folder or its `annotations/`; `None` if there are none."""
     images = image_files(folder)
     files = [path for stem, path in json_files(folder).items() if stem not in images]
     if (folder / _FOLDER).is_dir():
         files += json_files(folder / _FOLDER).values()
-    contents = {path: read_json(path, ENCODINGS) for path in files if _may_be_coco(path)}
-    found = [path for path, content in contents.items() if _is_coco(content)]
-    outlined = [path for path in found if _has_outlines(contents[path])]
-    return _united(folder, outlined or found) if found else None
+    contents = {path: found for path in files if is_coco(found := _content(path))}
+    outlined = [path for path, content in contents.items() if _has_outlines(content)]
+    return _united(folder, outlined or [*contents]) if contents else None
+
+
+def _content(path: Path) -> Any:
+    """Return what a file holds if it may be COCO; an image inside others takes long to parse."""
+    text, names = path.read_bytes(), (b'"images"', b'"annotations"')
+    return read_json(path, ENCODINGS) if all(name in text for name in names) else None
 
 
 def _united(folder: Path, paths: Sequence[Path]) -> Sequence[Case]:
@@ -75,14 +83,11 @@ def read_coco(path: Path) -> Sequence[AnnotatedCase]:
     Windows, of another machine or of an upload to Label Studio are understood. An image without
     annotations has no object.
 
-    Args:
-        path: The JSON file.
-
     Raises:
         ValueError: It is not a COCO file, or images are missing; the message lists every one.
     """
     content = read_json(path, ENCODINGS)
-    if not _is_coco(content):
+    if not is_coco(content):
         raise ValueError(f"{path}: not a COCO file: {foreign(content)}")
     try:
         return _cases(path, content)
@@ -135,24 +140,21 @@ def _id(value: Any) -> str:
 
 def _names(categories: Sequence[Mapping]) -> tuple[dict[str, str], list[str]]:
     """Return the names of categories by number, and what is wrong with them."""
+    listed = [(_id(one["id"]), str(one["name"]), _kind(one)) for one in categories]
+    kinds = Counter(name for name, kind in {(name, kind) for _, name, kind in listed} if kind)
     names: dict[str, str] = {}
     faults = []
-    for one in categories:
-        number, name = _id(one["id"]), str(one["name"])
+    for number, short, kind in listed:
+        name = f"{kind}/{short}" if kind and kinds[short] > 1 else short
         if names.setdefault(number, name) != name:
             faults.append(f"category {number} has several names, {names[number]} and {name}")
     return names, faults
 
 
-def _may_be_coco(path: Path) -> bool:
-    """Return whether COCO's names occur, for files with an image inside take long to parse."""
-    content = path.read_bytes()
-    return all(name in content for name in (b'"images"', b'"annotations"'))
-
-
-def _is_coco(content: Any) -> bool:
-    parts = ("images", "annotations") if isinstance(content, dict) else ()
-    return bool(parts) and all(isinstance(content.get(name), list) for name in parts)
+def _kind(category: Mapping) -> str:
+    """Return the supercategory; empty where it says no more than the name."""
+    found = str(category.get("supercategory") or "")
+    return "" if found.lower() in ("none", str(category["name"]).lower()) else found
 
 
 def _has_outlines(content: Mapping[str, Any]) -> bool:
@@ -161,9 +163,10 @@ def _has_outlines(content: Mapping[str, Any]) -> bool:
 
 
 def _part(path: Path) -> str:
-    """Return the part that a file such as `instances_train2017.json` is about; empty for none."""
+    """Return the part that `instances_train2017.json` is about, or the folder, as `P1.json`."""
     found = _PART.search(path.stem)
-    return found[1].lower() if found else ""
+    other = "" if OF_MASK.search(path.stem) else path.stem.lower().removeprefix("instances_")
+    return found[1].lower() if found else other
 
 
 def _size(image: Mapping) -> tuple[int, int] | None:
@@ -221,11 +224,7 @@ class CocoOutlines:
         return replace(self, annotations=tuple(kept))
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
-        """Draw the bool mask, (height, width); what has a fault is left out.
-
-        Raises:
-            ValueError: The image has another size, or nothing can be drawn.
-        """
+        """Draw the bool mask, (height, width), without what has a fault; as `Annotation.mask`."""
         if self.size is None:
             return replace(self, size=shape).mask(shape)
         if self.size != shape:

@@ -86,8 +86,7 @@ def image_files(folder: Path) -> Files:
 def nested_image_files(folder: Path, depth: int = 2) -> Files:
     """Return the image files of a folder and of two levels below it, keyed `subfolder/stem`.
 
-    Raises:
-        ValueError: There are deeper subfolders, which would be overlooked.
+    Deeper subfolders would be overlooked, so they are a `ValueError`.
     """
     found = image_files(folder)
     for inner in subfolders(folder):
@@ -121,10 +120,7 @@ def files_below(
 ) -> Iterator[Path]:
     """Yield the files of a folder and all its subfolders that count, except what is hidden.
 
-    Args:
-        folder: The folder.
-        counts: Whether a file counts; by default, documents do not.
-        linked: Links to folders that are followed.
+    By default, documents do not count. Of links to folders, those in `linked` are followed.
     """
     for parent, folders, names in os.walk(folder, followlinks=True):
         inner = {name: os.path.join(parent, name) for name in sorted(folders)}
@@ -157,6 +153,14 @@ def keys_of(images: Collection[Path]) -> dict[Path, str]:
     return keys
 
 
+def images_below(folder: Path, depth: int = 3) -> Iterator[Path]:
+    """Yield the image files of a folder and of some levels below it."""
+    for paths in image_files(folder).values():
+        yield from paths
+    for inner in subfolders(folder) if depth else ():
+        yield from images_below(inner, depth - 1)
+
+
 def subfolders(folder: Path) -> list[Path]:
     """Return the subfolders, sorted."""
     return [Path(entry.path) for entry in _visible(folder) if _is_folder(entry)]
@@ -171,6 +175,8 @@ def subfolder(folder: Path, *names: str) -> Path | None:
         ValueError: There are several.
     """
     found = [path for path in subfolders(folder) if path.name.lower() in names]
+    if len(found) > 1:  # One may hold texts, as YOLO's `labels/` does.
+        found = [path for path in found if any(images_below(path))] or found
     if len(found) > 1:
         listing = ", ".join(f"{path.name}/" for path in found)
         raise ValueError(f"{folder}: has {listing}; keep one of them")
@@ -311,7 +317,7 @@ def _foreign_file(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in (".json", ".geojson"):
         content = read_json(path, ENCODINGS)
-        return next((words for is_it, words in _FOREIGN if is_it(content)), "")
+        return _said_of(content)
     head = _head(path)
     if suffix == ".xml" and b"<annotation" in head:
         return "annotations in XML, which are not read; export as COCO or as masks"
@@ -333,8 +339,23 @@ def _head(path: Path) -> bytes:
 
 def foreign(content: Any) -> str:
     """Say what JSON is that is not what was expected, and how it becomes something that is read."""
-    known = (words for is_it, words in _FOREIGN if is_it(content))
-    return next(known, "it has neither images and annotations nor shapes; export COCO or labelme")
+    other = "it has neither images and annotations nor shapes; export COCO or labelme"
+    return _said_of(content) or other
+
+
+def _said_of(content: Any) -> str:
+    for is_it, what, remedy in _FOREIGN:
+        if is_it(content):
+            verb = "are" if what.partition(" ")[0].endswith("s") else "is"
+            return f"{what}, which {verb} not read; export {remedy}"
+    named_so = "COCO, but named like an image, or not in UTF-8; rename it, or save it in UTF-8"
+    return named_so if _has(content, "images", "annotations") else ""
+
+
+def is_coco(content: Any) -> bool:
+    """Return whether JSON lists images and annotations, as COCO does."""
+    names = ("images", "annotations")
+    return _has(content, *names) and all(isinstance(content[name], list) for name in names)
 
 
 def _has(content: Any, *names: str) -> bool:
@@ -362,39 +383,18 @@ def _is_geojson(content: Any) -> bool:
     return bool(kinds) and kinds <= {"FeatureCollection", "Feature"}
 
 
-_FOREIGN: tuple[tuple[Callable[[Any], bool], str], ...] = (
-    (_is_via, "a project of the VGG Image Annotator, which is not read; export it as COCO"),
-    (
-        _is_geojson,
-        "GeoJSON, as QuPath writes it, which is not read; export labeled images from QuPath",
-    ),
-    (
-        _is_tasks,
-        "tasks of Label Studio, which are not read; export as COCO, or brushes as PNG masks",
-    ),
-    (
-        lambda content: _has(content, "objects", "size"),
-        "an annotation of Supervisely, which is not read; export as COCO or as machine masks",
-    ),
-    (
-        lambda content: _has(content, "items", "categories"),
-        "a data set of Datumaro, which is not read; export as COCO or as segmentation masks",
-    ),
-    (
-        lambda content: _has(content, "item", "annotations"),
-        "annotations of V7, which are not read; export as COCO or as semantic masks",
-    ),
-    (
-        lambda content: _has(content, "info", "objects"),
-        "annotations of ISAT, which are not read; export as COCO or as masks",
-    ),
-    (_is_labels, "labels of Scalabel or BDD, which are not read; export as COCO or as masks"),
-    (
-        lambda content: _has(content, "project_name", "images"),
-        "a project of Hasty, which is not read; export as COCO or as masks",
-    ),
-    (
-        lambda content: _has(content, "images", "annotations"),
-        "COCO, but named like an image, or not in UTF-8; rename it, or save it in UTF-8",
-    ),
+def _with(*names: str) -> Callable[[Any], bool]:
+    return lambda content: _has(content, *names)
+
+
+_FOREIGN: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
+    (_is_via, "a project of the VGG Image Annotator", "it as COCO"),
+    (_is_geojson, "GeoJSON, as QuPath writes it", "labeled images from QuPath"),
+    (_is_tasks, "tasks of Label Studio", "as COCO, or brushes as PNG masks"),
+    (_with("objects", "size"), "an annotation of Supervisely", "as COCO or as machine masks"),
+    (_with("items", "categories"), "a data set of Datumaro", "as COCO or as segmentation masks"),
+    (_with("item", "annotations"), "annotations of V7", "as COCO or as semantic masks"),
+    (_with("info", "objects"), "annotations of ISAT", "as COCO or as masks"),
+    (_is_labels, "labels of Scalabel or BDD", "as COCO or as masks"),
+    (_with("project_name", "images"), "a project of Hasty", "as COCO or as masks"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -13,7 +14,13 @@ from kerasunet.data import layouts
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
 from kerasunet.data.layouts import contents
 from kerasunet.data.layouts.contents import Files, image_files, subfolder, subfolders
-from kerasunet.data.layouts.pairing import by_image, images_beside_masks, pair_annotated
+from kerasunet.data.layouts.pairing import (
+    RARE_WORD,
+    by_image,
+    by_rare_word,
+    images_beside_masks,
+    pair_annotated,
+)
 from kerasunet.data.layouts.tables import misspelled
 from kerasunet.data.readers import count_frames, has_place, locate
 from kerasunet.files import raise_all, report_all
@@ -52,15 +59,22 @@ _SAME_IMAGES = re.compile(
     "(raw|processed|preprocessed|original|augmented|aug|annotator|reader|rater|observer|expert)"
     + _ONE_OF_SEVERAL
 )
+_ASIDE = re.compile(
+    r"(excluded?|discard(ed)?|reject(ed|s)?|removed?|deleted|unused|skip(ped)?|trash|broken|todo|unsure|"
+    r"unclear|old|backups?|archived?|copy|tmp|temp|duplicates?|augmented|aug|annotator|reader|rater|"
+    r"observer|expert|(predict(ion|ed)?|pred|result|output|overlay|debug|vis|visuali[sz]ation|preview|"
+    r"thumbnail)s?)([ _-]?v?\d{1,3})?"
+)
 _PART, _CLASS, _OF_FOLD, PATIENT = "part", "class", "fold", "patient"
-_VISIT, _BATCH = "visit or side", "batch or site"
+_VISIT, _BATCH, _OUT = "visit or side", "batch or site", "result, copy or reject"
 _SEVERAL = {
     **{_PART: "parts", _CLASS: "classes", _OF_FOLD: "folds", _VISIT: "visits or sides"},
-    **{_BATCH: "batches or sites", PATIENT: "patients"},
+    **{_BATCH: "batches or sites", _OUT: "results, copies or rejects", PATIENT: "patients"},
 }
 Official = Mapping[str, Mapping[str, int | str]]
 _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")  # labelme once put arrays there.
 _VERSION = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{16,}")
+_DIGEST = re.compile("[0-9a-f]{16,}")  # A name that says nothing, of an object in a folder's image.
 _YEAR = re.compile(r"(19|20)\d\d([_.-]?(0[1-9]|1[0-2])[_.-]?[0-3]\d)?")
 _MOST_NAMED, _MOST_FRAMES, _MOST_YEARS = 5, 100_000, 5  # More years are numbers of patients.
 _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd", ".mha")
@@ -69,8 +83,8 @@ _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd",
 def images_and_masks(folder: Path) -> Sequence[Case] | None:
     """Read `images/x.jpg` with `masks/x.png`, or with `masks/x_mask.png`, `masks/x_seg_1.png` …
 
-    Both folders may have subfolders of equal names. Or the folder of masks alone has some, one for
-    each class. Images without a mask are unannotated.
+    Both may have subfolders of equal names; or masks alone, one for each class; or images alone.
+    Images without a mask are unannotated.
     """
     masks = contents.mask_folder(folder, *layouts.MASK_FOLDERS) or contents.mask_folder(
         folder, *layouts.OTHER_MASK_FOLDERS
@@ -79,21 +93,23 @@ def images_and_masks(folder: Path) -> Sequence[Case] | None:
 
 
 def images_and_masks_of_other_names(folder: Path) -> Sequence[Case] | None:
-    """Read `img/`, `images_2/`, `data/` … with `masks/`, or `images/` with `seg/`, `masks_2/` …
-
-    Such names are common for other things, too, so this is for folders in no other layout; and an
-    image folder that has an `images/` of its own is a data set, not a part of one.
-    """
+    """Read `img/` … with `masks/`, `images/` with `seg/` …, or `x` with `masks/x` or `x_roi`."""
+    # Such names are common for other things, too, so this is for folders in no other layout.
     names = (layouts.IMAGE_FOLDERS, layouts.EVERY_IMAGE_FOLDER)
     images = next(filter(None, (subfolder(folder, *some) for some in names)), None)
     images = images or contents.version_of(folder, *names[0]) or subfolder(folder, "data")
     if images is not None and subfolder(images, *layouts.IMAGE_FOLDERS):
         return None
-    masks = contents.mask_folder(folder, *layouts.MASK_FOLDERS) or contents.mask_folder(
-        folder, *layouts.OTHER_MASK_FOLDERS
-    )
-    masks = masks or contents.mask_folder(folder, *layouts.EVERY_MASK_FOLDER)
-    return _two_folders(images, masks or contents.version_of(folder, *layouts.MASK_FOLDERS))
+    places = (layouts.MASK_FOLDERS, layouts.OTHER_MASK_FOLDERS, layouts.EVERY_MASK_FOLDER)
+    masks = next(filter(None, (contents.mask_folder(folder, *some) for some in places)), None)
+    masks = masks or contents.version_of(folder, *layouts.MASK_FOLDERS)
+    if images or not (files := image_files(folder)):
+        return _two_folders(images, masks)
+    if masks and (found := image_files(masks)):
+        return pair_annotated(files, by_image(found, files))
+    others = {stem: of for stem, of in files.items() if not RARE_WORD.fullmatch(stem)}
+    beside = by_rare_word({stem: files[stem] for stem in files.keys() - others}, others)
+    return pair_annotated(others, beside) if beside else None
 
 
 def _two_folders(image_folder: Path | None, mask_folder: Path | None) -> Sequence[Case] | None:
@@ -102,9 +118,23 @@ def _two_folders(image_folder: Path | None, mask_folder: Path | None) -> Sequenc
     images, masks = map(contents.nested_image_files, (image_folder, mask_folder))
     if not masks:
         return None
-    if not any("/" in key for key in images) and all("/" in key for key in masks):
+    are_deep = [{"/" in key for key in files} for files in (images, masks)]
+    if are_deep == [{False}, {True}]:
         masks = _of_all_classes(masks, images)
-    return _inner_first(pair_annotated(images, by_image(masks, images)))
+    elif are_deep == [{True}, {False}]:
+        masks = _of_folders(masks, images)
+    paired = by_image(masks, images)
+    if {*images} == {image_folder.parent.name} and all(map(_DIGEST.fullmatch, masks)):
+        paired = {key: [path for of in masks.values() for path in of] for key in images}
+    return _inner_first(pair_annotated(images, paired))
+
+
+def _of_folders(masks: Files, images: Files) -> Files:
+    """Give masks of one folder the keys of images in several, where their names are unique."""
+    count = Counter(key.rpartition("/")[2] for key in images)
+    single = {stem: key for key in images if count[stem := key.rpartition("/")[2]] == 1}
+    paired = by_image(masks, {stem: images[key] for stem, key in single.items()})
+    return {single.get(stem, stem): paths for stem, paths in paired.items()}
 
 
 def _of_all_classes(masks: Files, images: Files) -> Files:
@@ -121,10 +151,7 @@ def _of_all_classes(masks: Files, images: Files) -> Files:
 
 
 def images_alone(folder: Path) -> Sequence[Case]:
-    """Read `images/x.png`, or `test/x.png` itself, where no folder beside it holds images.
-
-    None has a mask. Beside others that do are such folders, as the test images of challenges.
-    """
+    """Read `images/x.png`, or `test/x.png`, where no folder beside it holds images."""
     if _OF_PART.fullmatch(folder.name) and not subfolders(folder):
         return pair_annotated(image_files(folder), {})
     image_folder = subfolder(folder, *layouts.IMAGE_FOLDERS)
@@ -135,26 +162,20 @@ def images_alone(folder: Path) -> Sequence[Case]:
 
 
 def masks_beside_images(folder: Path) -> Sequence[Case] | None:
-    """Read `x.png` with `x_mask.png`, `x_mask_1.png` …, all in one folder.
-
-    Images without a mask are unannotated.
-    """
+    """Read `x.png` with `x_mask.png`, `x_mask_1.png` …, all in one folder."""
     images, masks = images_beside_masks(image_files(folder))
-    return pair_annotated(images, masks) if masks else None
+    above = folder.name.lower() in layouts.EVERY_MASK_FOLDER and image_files(folder.parent)
+    return pair_annotated(images, masks) if masks and (images or not above) else None
 
 
 def pascal_voc(folder: Path) -> Sequence[Case] | None:
-    """Read `JPEGImages/` with `SegmentationClass/`.
-
-    The format shares its images with other tasks, so that most have no mask: these are unannotated.
-    The void outline between object and background belongs to neither.
-    """
+    """Read `JPEGImages/` with `SegmentationClass/`; the void outline of objects is none of them."""
     folders = [path for name in _CLASS_FOLDERS if (path := folder / name).is_dir()]
     if not folders or not (folder / "JPEGImages").is_dir():
         return None
-    masks = next(filter(None, map(image_files, folders)), {})
-    images = image_files(folder / "JPEGImages")
-    return pair_annotated(images, masks, MaskCoding(void=True))
+    masks = next(filter(None, map(contents.nested_image_files, folders)), {})
+    images = contents.nested_image_files(folder / "JPEGImages")
+    return _inner_first(pair_annotated(images, masks, MaskCoding(void=True)))
 
 
 def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
@@ -163,16 +184,11 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
     `train/`, `val/` and `test/` are an official division, and so are `fold0/`, `fold1/` …;
     `benign/`, `malignant/`, `positive/` and the like are labels; `batch1/`, `siteA/` and the like
     say nothing; in `day1/`, `day2/`, `left/`, `right/` and the like, what has the same name is one
-    group; the folder of any other name holds one patient and is a group.
-
-    Args:
-        cases: Cases of which some are in subfolders.
+    group; the folder of any other name holds one patient and is a group. A `ValueError` says if
+    folders of different meaning are mixed, or seem to hold the same images.
 
     Returns:
         The cases; what the folders are, for messages; the official divisions.
-
-    Raises:
-        ValueError: Folders of different meaning are mixed, or they seem to hold the same images.
     """
     annotated, _ = by_annotation(cases)
     report_all([*misspelled(case.group for case in cases if case.group != case.key)], "")
@@ -188,7 +204,7 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         return _labeled(cases), "one folder per class", {}
     if kind == _OF_FOLD:
         return list(cases), FOLDS, {"folders": _numbered(annotated)}
-    if kind == _BATCH or (kind == _VISIT and len(names) == 1):
+    if kind in (_BATCH, _OUT) or (kind == _VISIT and len(names) == 1):
         return list(cases), OTHER_FOLDERS, {}
     are_years = len(names) <= _MOST_YEARS and all(map(_YEAR.fullmatch, names))
     grouped = all(case.group != case.key for case in annotated if folder_of(case))
@@ -215,10 +231,7 @@ def _inner_first(cases: Sequence[Case]) -> Sequence[Case]:
 
 
 def _common_kind(names: Sequence[str]) -> str:
-    """Return what all folders are; refuse them if they are of several kinds.
-
-    A single batch, site, visit or side beside patients is the patient of an unlucky name.
-    """
+    """Return what all folders are; refuse them if they are of several kinds."""
     if len(names) > 1 and all(map(_SAME_IMAGES.fullmatch, names)):
         raise ValueError(
             f"folders {', '.join(names)}: seem to hold the same images in several ways, "
@@ -231,7 +244,7 @@ def _common_kind(names: Sequence[str]) -> str:
         return next(iter(by_kind))
     unclear = [*by_kind.get(_VISIT, ()), *by_kind.get(_BATCH, ())]
     if len(unclear) == 1 and by_kind.keys() <= {_VISIT, _BATCH, PATIENT}:
-        return PATIENT
+        return PATIENT  # Of an unlucky name.
     looks = ", ".join(_look(by_kind[kind], kind) for kind in _SEVERAL if kind in by_kind)
     raise ValueError(
         f"folders {', '.join(names)}: {looks}, and these cannot be told apart; use one kind, or a "
@@ -258,6 +271,8 @@ def kind_of_name(name: str) -> str:
         return _OF_FOLD
     if _VISIT_OR_SIDE.fullmatch(name):
         return _VISIT
+    if _ASIDE.fullmatch(word):
+        return _OUT
     return _BATCH if _BATCH_OR_SITE.fullmatch(name) else PATIENT
 
 
@@ -271,7 +286,6 @@ def _labeled(cases: Sequence[Case]) -> list[Case]:
 
 
 def _numbered(cases: Sequence[Case]) -> dict[str, int]:
-    """Return the fold of each case in a folder, from 0 on."""
     numbers = {c.key: int(found[1]) for c in cases if (found := _FOLD.fullmatch(folder_of(c)))}
     order = sorted({*numbers.values()})
     return {key: order.index(number) for key, number in numbers.items()}
@@ -289,10 +303,7 @@ def _name_within(case: Case) -> str:
 
 
 def under(name: str, cases: Iterable[Case]) -> list[Case]:
-    """Move cases under a subfolder: key `x` becomes `name/x`; the group of a patient stays.
-
-    Images of one name in `day1/` and `day2/` are one group in each subfolder, not across these.
-    """
+    """Move cases under a subfolder: key `x` becomes `name/x`; the group of a patient stays."""
     return [
         replace(
             case,
@@ -316,14 +327,8 @@ def folder_of(case: Case) -> str:
 def frames_apart(data: DataSet) -> DataSet:
     """Make a case of every frame, and a group of the versions of an image.
 
-    Args:
-        data: A data set whose cases stand for whole files.
-
-    Returns:
-        The data set; frames of `x` have the keys `x-frame0000`, `x-frame0001` …
-
-    Raises:
-        ValueError: Masks do not have as many frames as their image; the message lists every one.
+    Frames of `x` have the keys `x-frame0000`, `x-frame0001` … If masks do not have as many frames
+    as their image, the message of the `ValueError` lists every one.
     """
     data = replace(data, cases=tuple(_versions_together(data.cases)))
     files = [case for case in data.cases if isinstance(case, FileCase)]
@@ -352,10 +357,7 @@ def frames_apart(data: DataSet) -> DataSet:
 
 
 def _versions_together(cases: Sequence[Case]) -> Iterator[Case]:
-    """Give the versions of an image that Roboflow has made, turned or otherwise, one group.
-
-    It calls them `x_png.rf.` and a digest. The group is named after the first of them.
-    """
+    """Give versions that Roboflow has made of an image, `x_png.rf.` and a digest, one group."""
     first: dict[str, str] = {}
     for case in cases:
         source = _VERSION.fullmatch(case.key) if case.group == case.key else None

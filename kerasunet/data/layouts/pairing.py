@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from kerasunet.data.cases import Case, FileCase, MaskCoding, UnannotatedCase
-from kerasunet.data.layouts.contents import Files, image_files, image_stem, own_files, subfolders
+from kerasunet.data.layouts.contents import Files, image_stem, images_below, own_files
 from kerasunet.files import raise_all, report_all
 
 _OME, _OF_SLICER = ".ome", ".seg.nrrd"
@@ -26,6 +26,11 @@ _BESIDE_OTHERWISE = re.compile(
     rf"(?P<key>.+)(?<!_cp)(?P<word>_((cp_)?masks|{OTHER_WORDS})|-(mask|{OTHER_WORDS})){_REST}",
     re.IGNORECASE,
 )
+RARE_WORD = re.compile(
+    r"(?i)(?P<key>.+)[_ -](?P<word>roi|lesion|tumou?r|maske|masque|m[aá]scara|maschera|msk|dseg|"
+    "manual|outline|contour|all_objects)"
+)
+"""Names of masks that are so rare that they count only where no other layout fits."""
 _IN_MASK_FOLDER = re.compile(
     rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS}){_REST}", re.IGNORECASE
 )
@@ -42,7 +47,6 @@ _OF_COPY = re.compile(
     r"([t_ -]?([01]\d|2[0-3])[:.-]?[0-5]\d([:.-]?[0-5]\d)?)?\)?(?!\d)",
     re.IGNORECASE,
 )
-_DEPTH = 3
 _BY_TASK = " (Label Studio numbers tasks, not images; its JSON says which is which)"
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
 # Beside a name without it, the number is that of a copy; macOS calls a copy of `x_mask` `x_mask 2`.
@@ -57,12 +61,7 @@ def pair(
     group: Callable[[str], str] = lambda key: key,
     label: Callable[[str], str] = lambda key: "",
 ) -> list[FileCase]:
-    """Make cases as `pair_annotated` does, of images that all have a mask.
-
-    Args:
-        images, masks, coding: As there.
-        group, label: Return the group and the label of a key.
-    """
+    """Make cases as `pair_annotated` does, of images that all have a mask, group and label."""
     cases = pair_annotated(images, masks, coding, complete=True)
     files = (case for case in cases if isinstance(case, FileCase))
     return [replace(case, group=group(case.key), label=label(case.key)) for case in files]
@@ -102,9 +101,7 @@ def pair_annotated(
 def by_image(masks: Files, images: Files) -> Files:
     """Assign the files of a mask folder to images: `x`, `x_mask`, `x_seg_2`, `x.jpg` … are of `x`.
 
-    Raises:
-        ValueError: Masks of an image have several such words, or differ in nothing but how their
-            names are written, so that they may be of different things.
+    Those of one image with several such words, or which look like copies, are a `ValueError`.
     """
     full_names = {name: key for key in images for name in _full_names(key, images[key][0])}
     sorted_masks: Files = {}
@@ -118,11 +115,18 @@ def by_image(masks: Files, images: Files) -> Files:
         key = name if name in images else full_names.get(name, stem)
         sorted_masks.setdefault(key, []).extend(paths)
         endings.setdefault(key, {})[stem] = names[name]
-    mixed = [" and ".join(found) for found in endings.values() if not _are_parts(found.values())]
+    mixed = [
+        " and ".join(found)
+        for found in endings.values()
+        if len({word for word, _ in found.values()}) > 1 or len({*found.values()}) < len(found)
+    ]
     raise_all(mixed, "an image has masks of several kinds, keep one of them:")
     rests = {key: {stem: rest for stem, (_, rest) in of.items()} for key, of in endings.items()}
     _check_endings(rests, images)
-    return sorted_masks if sorted_masks.keys() & images else _by_words(masks, images) or masks
+    _check_images(images, sorted_masks)
+    if sorted_masks.keys() & images:
+        return sorted_masks
+    return _by_words(masks, images) or by_rare_word(masks, images) or masks
 
 
 def _by_words(masks: Files, images: Files) -> Files:
@@ -138,6 +142,14 @@ def _by_words(masks: Files, images: Files) -> Files:
     return found if all(len(of) == 1 for of in wanted.values()) and len(found) == len(masks) else {}
 
 
+def by_rare_word(masks: Files, images: Files) -> Files:
+    """Assign `x_roi` to `x`, if all masks have the same such word; nothing if a mask is left."""
+    matches = [match for stem in masks if (match := RARE_WORD.fullmatch(stem))]
+    found = {match["key"]: masks[match[0]] for match in matches if match["key"] in images}
+    alike = len({match["word"].casefold() for match in matches}) == 1
+    return found if alike and len(found) == len(masks) else {}
+
+
 def _without(words: re.Pattern[str], key: str) -> str:
     """Return a key without such a word and what divides it from the rest, if it has one."""
     folder, slash, name = key.rpartition("/")
@@ -146,24 +158,19 @@ def _without(words: re.Pattern[str], key: str) -> str:
 
 
 def keys_of_masks(masks: Files, folder: str, images: Files, *, image_folder: str) -> Files:
-    """Return the masks of a folder by the image in another, by their names or those of the folders.
+    """Return the masks of a folder by the image in another, if their names or folders fit.
 
-    All are called `x_mask`, `x_segmentation` …; or both are called `x`, in folders such as `train/`
-    and `train_masks/`, `train/` and `trainannot/`, or `val-image/` and `val-mask/`. Nothing is
-    returned otherwise.
+    Masks are called `x_mask`, `x_segmentation` …, or folders `train/` and `train_masks/`, or
+    `trainannot/`, or `val-image/` and `val-mask/`, or `x_image/x` and `x_lesion/x_lesion`.
     """
     named = {stem: _IN_MASK_FOLDER.fullmatch(stem) for stem in masks}
     alike = _without(OF_MASK, folder) == _without(_OF_IMAGE, image_folder) != folder
     alike |= folder == f"{image_folder}annot"
+    called = any(stem.endswith(f"_{folder.rpartition('_')[2]}") for stem in masks)
     if not alike and not all(match and match["key"] in images for match in named.values()):
-        return {}
+        return by_rare_word(masks, images) if called and _OF_IMAGE.search(image_folder) else {}
     found = by_image(masks, images)
     return found if found.keys() <= images.keys() else {}
-
-
-def _are_parts(endings: Collection[tuple[str, str]]) -> bool:
-    """Return whether names of masks have one word, and what follows it tells them apart."""
-    return len({word for word, _ in endings}) == 1 and len({*endings}) == len(endings)
 
 
 def _check_endings(endings: Mapping[str, Mapping[str, str]], images: Collection[str]) -> None:
@@ -182,6 +189,18 @@ def _check_endings(endings: Mapping[str, Mapping[str, str]], images: Collection[
         if other in bare
     ]
     raise_all(doubtful)
+
+
+def _check_images(images: Files, masks: Files) -> None:
+    """Refuse images that are called like the mask of another, as masks among images are."""
+    bare = {_without(_OF_IMAGE, key): key for key in images if key not in masks}
+    found = (
+        (key, bare.get(_without(OF_MASK, key))) for key in sorted(images.keys() & masks.keys())
+    )
+    what = "which has none; keep only images in this folder"
+    raise_all(
+        [f"{images[key][0]}: is called like a mask of {of}, {what}" for key, of in found if of]
+    )
 
 
 def _has_copies(rests: Collection[str]) -> bool:
@@ -207,18 +226,15 @@ def images_beside_masks(files: Files) -> tuple[Files, Files]:
     """Separate `x` from `x_mask`, `x_mask_1` … of one folder: images and masks, by key.
 
     Where no name has `_mask`, masks may be `x_seg`, `x_gt`, `x-label` … instead; such a word counts
-    if `x` is there for one of its names at least. Beside `_mask`, `x-label` is an image.
-
-    Raises:
-        ValueError: Several such words are in use, so that masks may be of different things.
+    if `x` is there for one of its names at least, and several of them are a `ValueError`. Beside
+    `_mask`, `x-label` is an image.
     """
     key_of = _keys_beside(files)
     masks: Files = {}
     for stem, key in key_of.items():
         masks.setdefault(key, []).extend(files[stem])
-    images = {stem: paths for stem, paths in files.items() if stem not in key_of}
     if masks:
-        return images, masks
+        return {stem: paths for stem, paths in files.items() if stem not in key_of}, masks
     named = {stem: files[stem] for stem in files if _without(OF_MASK, stem) != stem}
     images = {stem: paths for stem, paths in files.items() if stem not in named}
     if found := _by_words(named, images):
@@ -254,7 +270,7 @@ def _keys_beside(files: Files) -> dict[str, str]:
 
 def masks_by_name(files: Files) -> set[str]:
     """Return the stems of one folder that are those of another with `_mask`, `_seg` or the like."""
-    patterns = (_BESIDE, _BESIDE_OTHERWISE)
+    patterns = (_BESIDE, _BESIDE_OTHERWISE, RARE_WORD)
     matches = (pattern.fullmatch(stem) for stem in files for pattern in patterns)
     found = {match[0] for match in matches if match and match["key"] in files}
     return found or files.keys() - images_beside_masks(files)[0].keys()
@@ -276,11 +292,6 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _difference(key: str, name: str) -> str:
-    case = key.rpartition("/")[2].casefold() == image_stem(name.casefold())
-    return "upper and lower case" if case else "spaces, zeros before numbers or case"
-
-
 def _loosely(key: str) -> str:
     """Return a key without what people overlook: case, spaces, zeros before numbers."""
     return re.sub(r"(?<!\d)0+(?=\d)", "", "".join(key.casefold().split()))
@@ -296,7 +307,9 @@ def _alone(files: Files, partners: Files, wanted: str) -> Iterator[str]:
     unread = _of_other_kinds(partners) if wanted == "image" else {}
     for key in sorted(files.keys() - partners.keys()):
         alike = spellings.get(_loosely(key))
-        hint = f" ({alike} differs only in {_difference(key, alike)})" if alike else ""
+        case = alike and key.rpartition("/")[2].casefold() == image_stem(alike.casefold())
+        what = "upper and lower case" if case else "spaces, zeros before numbers or case"
+        hint = f" ({alike} differs only in {what})" if alike else ""
         if not hint and (other := unread.get(key)):
             hint = f" ({other} is of a kind that is not read; convert it to PNG)"
         hint = hint or (_BY_TASK if "-annotation-" in key else "")
@@ -306,8 +319,7 @@ def _alone(files: Files, partners: Files, wanted: str) -> Iterator[str]:
 
 def _of_other_kinds(images: Files) -> dict[str, str]:
     """Return the names, by stem, of files beside images that are none of a kind that is read."""
-    folders = {paths[0].parent for paths in images.values()}
-    names = (path.name for folder in folders for path in own_files(folder))
+    names = [p.name for of in {one[0].parent for one in images.values()} for p in own_files(of)]
     others = [name for name in names if not image_stem(name)]
     return {_composed(image_stem(Path(name).stem) or Path(name).stem): name for name in others}
 
@@ -341,7 +353,7 @@ class ImageSearch:
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:
         listed: dict[str, list[Path]] = {}
-        for path in _images_below(self.root, _DEPTH):
+        for path in images_below(self.root):
             listed.setdefault(unicodedata.normalize("NFC", path.name), []).append(path)
         return listed
 
@@ -353,35 +365,31 @@ class ImageSearch:
         """Keep the paths that share most folders with the name, and those of the part, if any."""
         shared = [shared_end(called.parts, path.parts) for path in found]
         best = [path for path, n in zip(found, shared, strict=True) if n == max(shared)]
-        within = [path for path in best if self.part and self.part in self._folders(path)]
+        within = [path for path in best if self.part in self._folders(path)]
         return within if len(within) == 1 else best
 
     def _folders(self, path: Path) -> set[str]:
-        """Return the folders of a path in lower case, without numbers as in `train2017`."""
-        parts = path.relative_to(self.root).parts[:-1]
-        return {part.lower().rstrip("0123456789") for part in parts}
+        """Return the folders of a path in lower case, also without numbers as in `train2017`."""
+        parts = [part.lower() for part in path.relative_to(self.root).parts[:-1]]
+        return {*parts, *(part.rstrip("0123456789") for part in parts)}
 
 
 def misplaced(called: Sequence[tuple[str, Sequence[Path]]]) -> Iterator[str]:
-    """Yield what is wrong with the files found for images, given what each image is called.
-
-    An image that is not in the folder it names, while others are, may be missing.
-    """
+    """Yield what is wrong with the files found for images, given what each image is called."""
     for name, places in called:
         if not places:
             yield f"image {name}: no such file where its path leads, or elsewhere; case matters"
         elif len(places) > 1:
             yield f"image {name}: may be any of {', '.join(map(str, places))}; give its folder"
-    files = [(name, places[0]) for name, places in called if len(places) == 1]
-    paths = [(PurePosixPath(name.replace("\\", "/")), file) for name, file in files]
-    inside = [(path, file) for path, file in paths if path.parent.name]
-    strayed = [
+    single = [(name.replace("\\", "/"), places[0]) for name, places in called if len(places) == 1]
+    inside = [(PurePosixPath(name), file) for name, file in single if "/" in name]
+    strayed = [  # Images that are not in the folder they name, while others are, may be missing.
         f"image {path}: no such file, but there is {file}"
         for path, file in inside
         if shared_end(path.parts, file.parts) < len(path.parts) - 1 and not path.is_absolute()
     ]
     yield from strayed if len(strayed) < len(inside) else ()
-    for file, count in Counter(file for _, file in files).items():
+    for file, count in Counter(file for _, file in single).items():
         if count > 1:
             yield f"{count} of its images are the file {file}; unite them to one"
 
@@ -390,10 +398,3 @@ def shared_end(one: Sequence[str], other: Sequence[str]) -> int:
     """Count the folders that two paths, given as parts, have in common, from the end."""
     pairs = zip(reversed(one[:-1]), reversed(other[:-1]), strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)) - 1)
-
-
-def _images_below(folder: Path, depth: int) -> Iterator[Path]:
-    for paths in image_files(folder).values():
-        yield from paths
-    for inner in subfolders(folder) if depth else ():
-        yield from _images_below(inner, depth - 1)

@@ -28,6 +28,11 @@ _CLASS_AT_END = re.compile(
     r"([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*?)(?:[_ -]\d+)?$",
     re.IGNORECASE,
 )
+_MASKS_OF_CLASS = re.compile(  # Not of a part, a version or a kind of file.
+    r"(?i)(?:mask|label)s?[_ -](?!train|val|test|final|correct|refine|new|old|clean|fix|check|"
+    "revis|manual|auto|bin|png|tif|nii|mha|all|raw|out|pred|merge|full|small|resize|crop)"
+    r"([^\W\d_]{3,}(?:[_ -][^\W\d_]+)*)"
+)
 _WHOLE = re.compile(r"(\d+)[.,]0+")
 _LEADING_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)")
 _ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)
@@ -180,23 +185,30 @@ def read_table(path: Path, key: str) -> dict[str, dict[str, str]]:
 
 
 def with_classes(folder: Path, cases: Sequence[Case]) -> list[Case]:
-    """Let mask files be read by the table of classes beside them, or else by that of a folder."""
-    places = {mask.parent for case in cases for mask in getattr(case, "masks", ())}
+    """Let mask files be read by the table of classes beside them, or else above, up to a folder."""
+    parents = [mask.parents for case in cases for mask in getattr(case, "masks", ())]
+    places = {p for of in parents for p in of if p == of[0] or _is_of_masks(p, folder)}
     beside = {place: found for place in places if (found := classes_in(place))}
     above = classes_in(folder)
     raise_all(
         [
-            f"{place}: its table of classes disagrees with that in {folder}; keep one of them"
+            f"{place}: its table of classes disagrees with that in {upper}; keep one of them"
             for place, classes in beside.items()
-            if _disagree(classes, above)
+            for upper in place.parents
+            if _disagree(classes, {**beside, folder: above}.get(upper, ()))
         ]
     )
     cases = [case for one in cases for case in coded([one], _beside(one, beside))]
     return coded(cases, above)
 
 
+def _is_of_masks(place: Path, folder: Path) -> bool:
+    below = place.relative_to(folder).parts if folder in place.parents else ()
+    return any(part.lower() in EVERY_MASK_FOLDER for part in below)
+
+
 def _beside(case: Case, tables: Mapping[Path, Classes]) -> Classes:
-    found = (tables.get(mask.parent) for mask in getattr(case, "masks", ()))
+    found = (tables.get(p) for mask in getattr(case, "masks", ()) for p in mask.parents)
     return next(filter(None, found), ())
 
 
@@ -221,10 +233,7 @@ def classes_in(folder: Path) -> Classes:
 
     Returns:
         The name and the value or color of each class, also of the background; empty if there is no
-        table.
-
-    Raises:
-        ValueError: The table cannot be read, or there are several that disagree.
+        table. One that cannot be read, or several that disagree, are a `ValueError`.
     """
     found = {}
     for name, read in TABLES_OF_CLASSES.items():
@@ -271,27 +280,21 @@ def with_background(classes: Classes) -> Classes:
 def classes_of_files(files: Iterable[FileCase]) -> dict[Path, str]:
     """Return the class of each mask file whose folder or name says it.
 
-    Those are `masks/heart/x.png`, a folder a class, and `x_mask_heart.png`, `x_mask_heart_1.png`,
-    `x_mask_1_heart.png`.
+    Those are `masks/heart/x.png` or `masks_heart/x.png`, a folder a class, and `x_mask_heart.png`,
+    `x_mask_heart_1.png`, `x_mask_1_heart.png`.
     """
-    files = tuple(files)
-    found = _classes_of_folders(files)
-    for case in files:
-        named = ((path, _class_in_name(path, case.image)) for path in case.masks)
-        found |= {path: name for path, name in named if name and path not in found}
-    return found
+    return {
+        path: name
+        for case in files
+        for path in case.masks
+        if (name := _class_of_folder(path, case) or _class_in_name(path, case.image))
+    }
 
 
 def check_named(files: Iterable[FileCase], classes: Mapping[Path, str], *, chosen: bool) -> None:
-    """Refuse masks whose names say no class beside others that do.
+    """Refuse masks whose names say no class beside others that do, for the same image.
 
-    Args:
-        files: The cases.
-        classes: The class of each mask file that says one.
-        chosen: Whether a class was chosen, so that the other masks would be left out.
-
-    Raises:
-        ValueError: There are some in the set or, if nothing was chosen, for the same image.
+    If a class was chosen, the others may be anywhere in the set, as the masks would be left out.
     """
     named = next(iter(classes), None)
     groups = [case.masks for case in files]
@@ -312,16 +315,14 @@ def _class_in_name(mask: Path, image: Path) -> str:
     return match[1] if match else ""
 
 
-def _classes_of_folders(files: Iterable[FileCase]) -> dict[Path, str]:
-    """Return the class of each mask file that lies in a folder of its class."""
-    return {
-        path: path.parent.name
-        for case in files
-        for path in case.masks
-        if path.parent.parent.name.lower() in EVERY_MASK_FOLDER
-        and path.parent.name != PurePosixPath(case.key).parent.name
-        and case.image.parent.name != path.parent.name
-    }
+def _class_of_folder(mask: Path, case: FileCase) -> str:
+    """Return the class of a folder such as `masks/lung/` or `masks_lung/`; empty for none."""
+    name, of_image = mask.parent.name, case.image.parent.name
+    if found := _MASKS_OF_CLASS.fullmatch(name):
+        known = name.lower() in EVERY_MASK_FOLDER or found[1].lower() in of_image.lower()
+        return "" if known else found[1]
+    inside = mask.parent.parent.name.lower() in EVERY_MASK_FOLDER
+    return name if inside and name not in (PurePosixPath(case.key).parent.name, of_image) else ""
 
 
 def _cvat(path: Path) -> Iterator[tuple[str, int | str]]:
@@ -333,10 +334,11 @@ def _cvat(path: Path) -> Iterator[tuple[str, int | str]]:
 
 
 def _camvid(path: Path) -> Iterator[tuple[str, int | str]]:
-    """Read lines such as `128 0 0 lung`."""
+    """Read lines such as `128 0 0 lung`, or `lung 128 0 0`."""
     for line in _lines(path):
-        *color, name = line.split(maxsplit=3)
-        yield name, _hex([int(part) for part in color])
+        parts = line.replace(",", " ").split()
+        color, name = (parts[:3], parts[3:]) if parts[0].isdecimal() else (parts[-3:], parts[:-3])
+        yield " ".join([name[0], *name[1:]]), _hex([int(part) for part in color])
 
 
 def _labelme(path: Path) -> Iterator[tuple[str, int | str]]:
@@ -348,8 +350,7 @@ def _labelme(path: Path) -> Iterator[tuple[str, int | str]]:
 
 def _roboflow(path: Path) -> Iterator[tuple[str, int | str]]:
     for _, row in read_rows(path):
-        cells = {column.strip(): cell.strip() for column, cell in row.items()}
-        yield cells["class"], int(cells["pixel value"])
+        yield row["class"].strip(), int(row["pixel value"])
 
 
 def _nnunet(path: Path) -> Iterator[tuple[str, int | str]]:
