@@ -157,6 +157,18 @@ TRIALS = {
     "joint-read-24": replace(
         _JOINT_24, train=("bus_bra", "busi/read"), target="busi/choose", init="joint-read-8"
     ),
+    "joint-choose-8-24": replace(
+        _JOINT,
+        train=("bus_bra", "busi/choose"),
+        target="busi/read",
+        average=("joint-choose-8", "joint-choose-24"),
+    ),
+    "joint-read-8-24": replace(
+        _JOINT,
+        train=("bus_bra", "busi/read"),
+        target="busi/choose",
+        average=("joint-read-8", "joint-read-24"),
+    ),
     "ultrasound": replace(_JOINT, init="joint", repeated=8),
     "natural-base": Trial(
         ("duts",),
