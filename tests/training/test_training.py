@@ -537,7 +537,7 @@ def test_a_checkpoint_of_a_run_on_other_data_is_refused(smallest, tiny_pretraini
             train(settings, tmp_path / name, [Stop(1)])
     for name in ("checkpoint.npz", "history.csv"):
         shutil.copy(tmp_path / "other" / name, tmp_path / "own")
-    message = r"own/checkpoint\.npz: is the checkpoint of another run, which has other .*; move it"
+    message = r"own/checkpoint\.npz: cannot .* \(it is of another run, which has other .*\); move"
     with pytest.raises(ValueError, match=message):
         train(asked, tmp_path / "own")
     copied = (tmp_path / "own" / "checkpoint.npz").read_bytes()
