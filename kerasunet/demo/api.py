@@ -86,10 +86,10 @@ class _Endpoints:
             frame: Frame or slice of the file, from 0.
 
         Returns:
-            Area in pixels and, if the pixel size is known, in square millimeters; and the mask as a
-            PNG file of 0 and 255, of the size of the image. For a model of several objects, these
-            numbers for each, and the mask as numbers of the objects from 1 (for overlapping ones,
-            one bit each).
+            Area in pixels and, if the pixel size is known, in square millimeters; of a file of
+            several frames, which one it is; and the mask as a PNG file of 0 and 255, of the size of
+            the image. For a model of several objects, these numbers for each, and the mask as
+            numbers of the objects from 1 (for overlapping ones, one bit each).
         """
         self._context.files.keep(request, image)
         given, choice = _read(image, frame), _choice(threshold, smallest)
@@ -103,12 +103,12 @@ class _Endpoints:
             for plane in _decided(found, choice.threshold).values()
         ]
         mask = found.objects.encode(planes)
-        facts: dict[str, Any] = {"image": given.name, "model": model}
+        facts: dict[str, Any] = {"image": given.title, "model": model}
         if found.objects.several:
             named = zip(found.objects.names, planes, strict=True)
             facts["objects"] = {name: _areas(plane, given) for name, plane in named}
         facts |= _areas(mask > 0, given)
-        name = f"{safe_name(given.name)}-{safe_name(model)}.png"
+        name = f"{safe_name(given.title)}-{safe_name(model)}.png"
         return facts, self._file(request, name, png(mask))
 
     def compare(
@@ -150,9 +150,9 @@ class _Endpoints:
             raise _error(f"{object}: there is no such object to choose; {known}")
         result, choice = Result(given, comparison, object), _choice(threshold, smallest)
         verdict, scores = result.evaluate(choice)
-        packed = as_zip(given.name, result.comparison, verdict, scores=scores, truth=result.truth)
-        path = self._file(request, f"kerasunet-{safe_name(given.name)}.zip", packed)
-        return rows(given.name, scores, choice, object_=result.shown), path
+        packed = as_zip(given.title, result.comparison, verdict, scores=scores, truth=result.truth)
+        path = self._file(request, f"kerasunet-{safe_name(given.title)}.zip", packed)
+        return rows(given.title, scores, choice, object_=result.shown), path
 
     def batch(
         self,

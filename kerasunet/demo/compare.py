@@ -81,7 +81,7 @@ class Downloads:
             if result is None:
                 raise gr.Error(_GIVE_AGAIN, print_exception=False)
             suffix, data = write(result, Choice(threshold, smallest, tuple(chosen)))
-            path = new_file(f"kerasunet-{safe_name(result.image.name)}{suffix}", data)
+            path = new_file(f"kerasunet-{safe_name(result.image.title)}{suffix}", data)
             self._context.files.keep(request, path)
             return str(path)
 
@@ -102,11 +102,11 @@ def _html(result: Result, choice: Choice) -> tuple[str, bytes]:
 
 def _csv(result: Result, choice: Choice) -> tuple[str, bytes]:
     _, scores = result.evaluate(choice)
-    return ".csv", as_csv(rows(result.image.name, scores, choice, object_=result.shown)).encode()
+    return ".csv", as_csv(rows(result.image.title, scores, choice, object_=result.shown)).encode()
 
 
 def _title(result: Result) -> str:
-    return ", ".join(filter(None, (result.image.name, result.shown)))
+    return ", ".join(filter(None, (result.image.title, result.shown)))
 
 
 _VIEWS = ("Overlay", "Outline", "Probability")
@@ -375,8 +375,7 @@ def _description(image: InputImage, models: tuple[SavedModel, ...]) -> str:
     label = MODALITIES[image.modality]
     guessed = "guessed from grain and symmetry; you can correct it below"
     how = guessed if image.is_guess else "as you chose"
-    which = f", frame {image.frame} of 0 to {image.frames - 1}" if image.frames > 1 else ""
-    words = f"{image.name}{which}: {width} × {height} pixels, {scale}. Treated as {label} ({how})."
+    words = f"{image.title}: {width} × {height} pixels, {scale}. Treated as {label} ({how})."
     if not any(model.modality for model in models):
         words += (
             " No model here was fine-tuned for this kind of image; the pre-trained one is shown."

@@ -192,6 +192,12 @@ class InputImage:
     frames: int = 1
     parts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """Its name, and which frame of several it is, as in `loop.tif, frame 2 of 0 to 8`."""
+        which = f", frame {self.frame} of 0 to {self.frames - 1}" if self.frames > 1 else ""
+        return f"{self.name}{which}"
+
     def with_modality(self, modality: str) -> InputImage:
         """Return the image taken for a modality; empty stands for the known or guessed one."""
         told = modality or self.known_modality

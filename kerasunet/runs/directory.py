@@ -30,10 +30,11 @@ _PATHS = ("data", "manual_dir", "validation_data", "init", "groups")
 _NOTED = ("choice.json", "rates.csv", "cases.csv", "model.keras", "model.json", "model.md",
           "overlays/[0-9]*-dice-*.png")  # fmt: skip
 _RESULTS = (  # Patterns of what a run writes after it has claimed its directory.
-    "summary.json", "checkpoint.npz", "layers.txt", "layers.json", "history.csv", "warnings.json",
-    *_NOTED, "tensorboard/**/events.out.tfevents.*",
+    "summary.json", "checkpoint.npz", "layers.txt", "layers.json", "history.csv", *_NOTED,
+    "tensorboard/**/events.out.tfevents.*",
 )  # fmt: skip
-_PROGRESS = ("asked.json", "status.json", "log.txt", "run.json", "result.json", "pictures/*.png")
+_BACKGROUND = ("asked.json", "status.json", "log.txt", "warnings.json", "pictures/*.png")
+_ONLY_FOR = {"choice.json": ("auto",), "rates.csv": ("auto", "rgn")}  # Words of their strategies.
 _FOLDERS = ("overlays", "tensorboard", "tensorboard/train", "tensorboard/validation", "pictures")
 _ASIDE, _NOTES, _OTHER = ".earlier-run", ".config.json.written", "use another output folder"
 _RECORDS = {"config.json": "a run", "study.json": "a study", "adapt.json": "an adaptation",
@@ -96,40 +97,23 @@ class RunDirectory:
     """
 
     path: Path
-    config = _File("config.json")
-    """Settings, digests and versions: what distinguishes the run from others."""
-    choice = _File("choice.json")
-    """With `auto`, what was chosen, and why."""
-    layers_table = _File("layers.txt")
-    """Which layers train, for people."""
-    layers = _File("layers.json")
-    """Which layers train, as JSON."""
-    checkpoint = _File("checkpoint.npz")
-    """The state of an unfinished training."""
-    history = _File("history.csv")
-    """A row for each validation."""
-    cases = _File("cases.csv")
-    """The metrics of each held-out case."""
-    model = _File("model.keras")
-    """The trained model; its card lies beside it as `.json` and `.md`."""
-    overlays = _File("overlays")
-    """Pictures of held-out cases, before and after."""
-    tensorboard = _File("tensorboard")
-    """Logs for TensorBoard."""
-    summary = _File("summary.json")
-    """The outcome of the run; a run without it is not finished."""
-    request = _File("asked.json")
-    """The settings of a run in the background."""
-    status = _File("status.json")
-    """Phase and step that a run in the background has reached."""
-    pictures = _File("pictures")
-    """What a run in the background finds on validation cases."""
-    log = _File("log.txt")
-    """What the process of the run printed."""
-    specification = _File("run.json")
-    """Settings and learning rates of a run of a study."""
-    result = _File("result.json")
-    """What a run of a study adds to its table."""
+    config = _File("config.json")  # What distinguishes the run: settings, digests, versions.
+    choice = _File("choice.json")  # With `auto`, what was chosen, and why.
+    layers_table = _File("layers.txt")  # Which layers train, for people.
+    layers = _File("layers.json")  # Which layers train, as JSON.
+    checkpoint = _File("checkpoint.npz")  # The state of an unfinished training.
+    history = _File("history.csv")  # A row for each validation.
+    cases = _File("cases.csv")  # The metrics of each held-out case.
+    model = _File("model.keras")  # The trained model; its card lies beside it as `.json` and `.md`.
+    overlays = _File("overlays")  # Pictures of held-out cases, before and after.
+    tensorboard = _File("tensorboard")  # Logs for TensorBoard.
+    summary = _File("summary.json")  # The outcome of the run; a run without it is not finished.
+    request = _File("asked.json")  # The settings of a run in the background.
+    status = _File("status.json")  # Phase and step that it has reached.
+    pictures = _File("pictures")  # What it finds on validation cases.
+    log = _File("log.txt")  # What the process of a run printed.
+    specification = _File("run.json")  # Settings and learning rates of a run of a study.
+    result = _File("result.json")  # What a run of a study adds to its table.
 
     @property
     def recorded(self) -> Path:
@@ -165,7 +149,7 @@ class RunDirectory:
         if self.config.is_file():
             refuse_differences(self.path, self._record(settings), asked, how=" (--restart does so)")
         else:
-            self._refuse_remains()
+            self._refuse_remains(asked["settings"])
             with files.noting(self.config):
                 files.write_json(self.config, asked)
 
@@ -259,16 +243,30 @@ class RunDirectory:
     def writes(self, path: Path) -> bool:
         """Whether a run writes a file of this name here."""
         names, given = (self.config.name, *_RESULTS), path.resolve()
-        return given.parent == self.path.resolve() and any(map(given.match, names))
+        alike = given.with_name(given.name.casefold())  # They are one file on many systems.
+        return given.parent == self.path.resolve() and any(map(alike.match, names))
 
     def _removes(self, path: Path) -> bool:
         """Whether a file, or what is in a folder, would go with the run in this directory."""
         given, own = path.resolve(), (found.resolve() for found in self._files())
         return self.path.resolve() in given.parents and any(o.is_relative_to(given) for o in own)
 
-    def _files(self, names: Iterable[str] = (*_RESULTS, *_PROGRESS, _NOTES)) -> list[Path]:
+    def _patterns(self, settings: Mapping[str, Any] | None = None) -> Iterator[str]:
+        """Yield patterns of what a run of such settings writes; other files are somebody's own."""
+        if settings is None:
+            is_run = self.config.is_file() and files.is_marked(self.config, _MARK)
+            settings = files.read_json(self.config, remedy=MOVE)["settings"] if is_run else {}
+        layers, is_aside = str(settings.get("layers")), self.path.name == _ASIDE
+        for name in _RESULTS:
+            if is_aside or any(word in layers for word in _ONLY_FOR.get(name, ("",))):
+                yield name
+        if is_aside or (self.request.is_file() and files.is_marked(self.request, b'{"layers":')):
+            yield from _BACKGROUND
+        yield _NOTES
+
+    def _files(self, names: Iterable[str] = ()) -> list[Path]:
         """Return what a run wrote, not behind links: `summary.json` first, no `config.json`."""
-        found = (path for name in names for path in self.path.glob(name))
+        found = (path for name in names or self._patterns() for path in self.path.glob(name))
         found = (path for path in found if not {*self._links} & {*path.parents})
         return [path for path in found if path.is_symlink() or not path.is_dir()]
 
@@ -286,7 +284,9 @@ class RunDirectory:
 
     def _require_own(self) -> None:
         """Refuse an unfinished run that would replace or remove what it did not write."""
-        last = () if self.summary.is_file() else self._files(_NOTED)
+        if self.summary.is_file():
+            return
+        last = self._files([name for name in self._patterns() if name in _NOTED])
         for path in itertools.filterfalse(files.noted(self.config), last):
             raise ValueError(f"{path}: is not part of this run, or has been changed since; {MOVE}")
 
@@ -327,9 +327,9 @@ class RunDirectory:
         for path in [*self._files(), self.config]:
             path.unlink(missing_ok=True)
 
-    def _refuse_remains(self) -> None:
+    def _refuse_remains(self, settings: Mapping[str, Any]) -> None:
         require_not_of(self.path, "study.json", "adapt.json", "predictions.json")
-        if found := sorted(self._files(_RESULTS)):
+        if found := sorted(self._files({*_RESULTS} & {*self._patterns(settings)})):
             told = f"holds {found[0].name} but no {self.config.name}, so its settings are unknown"
             raise ValueError(f"{self.path}: {told}, and a run would replace it; {_OTHER}")
 

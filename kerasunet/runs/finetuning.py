@@ -34,7 +34,6 @@ from kerasunet.runs.preparation import (
     require_trained_head,
     seen_warning,
     size_warning,
-    split_data,
     with_seen,
     with_trained_head,
 )
@@ -108,8 +107,8 @@ def finetune(
     """
     require_outside(directory, (settings.data, settings.manual_dir))
     prepared = prepare(settings) if prepared is None else prepared
-    if prepared.settings != settings and split_data(settings, prepared.data) != prepared.split:
-        raise ValueError("prepared: was made for settings with another split; leave it out")
+    if not prepared.fits(settings):
+        raise ValueError("prepared: was made for settings of other data or splits; leave it out")
     files, kept = RunDirectory(expanded(directory)), kept or KeptNetworks()
     callbacks = checked(callbacks, files.writes, settings.optimization.schedule)
     settings = with_precision(settings, files.recorded, restart=restart)

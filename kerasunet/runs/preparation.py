@@ -31,6 +31,8 @@ HEAD = "head"
 """Name of a network's last layer."""
 MOST_VALIDATION, VALIDATION_SHARE = 20, 0.2
 """Images that validate unless their number is given: a share, but no more than the first."""
+_OF_MASKS = ("objects", "mask_threshold", "overlapping")
+_OF_DATA = ("data", "manual_dir", "image_size", "labels", "groups", "group_pattern", "development")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,13 @@ class PreparedData:
     data: DataSet
     split: Split
     settings: FinetuneSettings | None = None
+
+    def fits(self, settings: FinetuneSettings) -> bool:
+        """Whether the same data would be prepared for other settings, and divided in this way."""
+        if (own := self.settings) in (None, settings):
+            return own is not None or split_data(settings, self.data) == self.split
+        same = all(getattr(own, n) == getattr(settings, n) for n in (*_OF_DATA, *_OF_MASKS))
+        return same and split_data(settings, self.data) == self.split
 
     @property
     def held_out(self) -> DataSet:
@@ -158,13 +167,7 @@ def split_data(settings: FinetuneSettings, data: DataSet) -> Split:
 def _validation_size(
     settings: FinetuneSettings, left: Sequence[str], official: Mapping[str, int | str] | None
 ) -> int:
-    """Return how many images validate: a share of those left, or of the division's own part.
-
-    Args:
-        settings: Of the run.
-        left: The group of each image that is left, in the order of training.
-        official: The division that came with the data, if it is used.
-    """
+    """Return how many images validate: a share of those left, or of the division's own part."""
     own = sum(part == "validation" for part in (official or {}).values())
     share = min(MOST_VALIDATION, round(VALIDATION_SHARE * (own + len(left))))
     return min(share, own) if own else _spared(left, share, settings.train_size or 1)
@@ -374,11 +377,7 @@ def load_pretraining_data(settings: PretrainSettings) -> tuple[DataSet, DataSet]
         FileNotFoundError: They do not exist.
         ValueError: They cannot be used.
     """
-    chosen: dict[str, Any] = {
-        "objects": settings.objects,
-        "mask_threshold": settings.mask_threshold,
-        "overlapping": settings.overlapping,
-    }
+    chosen: dict[str, Any] = {name: getattr(settings, name) for name in _OF_MASKS}
     training = load(settings.data, settings.manual_dir, **chosen)
     require_one_code(training.cases)
     is_simulated = settings.validation_data.split(":")[0] in SIMULATED

@@ -16,7 +16,14 @@ from kerasunet import models
 from kerasunet.backend import prepared_backend
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import decode
-from kerasunet.files import require_replaceable, sha256, write_atomically, writing
+from kerasunet.files import (
+    remove_left,
+    require_replaceable,
+    sha256,
+    temporary_folder,
+    write_atomically,
+    writing,
+)
 from kerasunet.metrics import WITHOUT_SPACING
 from kerasunet.models import DataNote, ModelCard
 from kerasunet.models.model_card import read_card
@@ -26,12 +33,11 @@ from kerasunet.runs.preparation import load_data, with_seen
 from kerasunet.study.execution import Study
 from kerasunet.study.results import Scenario, StudyResults, read_results
 from kerasunet.study.stats import StudyStatistics
-from kerasunet.study.tables import RUN_FOLDER
 from kerasunet.training.evaluation import evaluation_of
 from kerasunet.training.learner import Network
 from kerasunet.training.settings import FinetuneSettings, without_paths
 
-MODEL = "model.keras"
+MODEL, _ASIDE = "model.keras", ".final-"
 _TITLE = "U-Net fine-tuned on all of "
 _SAME = ("strategy", "init", "data", "threshold", "metrics", "settings", "seen", "objects")
 """What cards of one and the same final model agree in."""
@@ -104,21 +110,20 @@ def _put_in_place(model: keras.Model, card: ModelCard, path: Path) -> None:
 
     Whatever a kill leaves, no model lies beside another's card: it would look like a user's own.
     """
-    aside = path.parent / RUN_FOLDER / "final"
-    shutil.rmtree(aside, ignore_errors=True)
-    models.save(model, aside / MODEL, card)
-    if gone := models.keep_file(aside / MODEL, path):
-        names = ", ".join(dict.fromkeys(one.data.name for one in gone))
-        told = "were recorded for the earlier model and are gone with it"
-        warnings.warn(f"{path}: evaluations on {names} {told}", stacklevel=4)
-    parts = [path.with_suffix(suffix) for suffix in (".json", ".md", ".keras")]
-    for part in parts:
-        require_replaceable(part)
-    with writing(path):
-        path.resolve().unlink(missing_ok=True)  # A link stays.
-    for part in parts:
-        write_atomically(part, partial(shutil.copyfile, aside / part.name))
-    shutil.rmtree(aside, ignore_errors=True)
+    remove_left(path.parent, _ASIDE)
+    with temporary_folder(path.parent, _ASIDE) as aside:
+        models.save(model, aside / MODEL, card)
+        if gone := models.keep_file(aside / MODEL, path):
+            names = ", ".join(dict.fromkeys(one.data.name for one in gone))
+            told = "were recorded for the earlier model and are gone with it"
+            warnings.warn(f"{path}: evaluations on {names} {told}", stacklevel=4)
+        parts = [path.with_suffix(suffix) for suffix in (".json", ".md", ".keras")]
+        for part in parts:
+            require_replaceable(part)
+        with writing(path):
+            path.resolve().unlink(missing_ok=True)  # A link stays.
+        for part in parts:
+            write_atomically(part, partial(shutil.copyfile, aside / part.name))
 
 
 def _card_of(path: Path) -> Path:

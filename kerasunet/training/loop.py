@@ -79,31 +79,37 @@ def save_checkpoint(path: Path, model: keras.Model, state: TrainingState) -> Non
     write_atomically(path, lambda temporary: np.savez(temporary, **arrays))
 
 
-def load_checkpoint(path: Path, model: keras.Model, stage: range | None = None) -> TrainingState:
+def load_checkpoint(
+    path: Path, model: keras.Model, stage: range | None = None, *, run: Record = None
+) -> TrainingState:
     """Restore a model, its optimizer and the state of its training.
 
     Args:
         path: A file that `save_checkpoint` wrote.
         model: Compiled model with the same weights set to train.
         stage: The epochs that these weights train in; another stage has its own optimizer.
+        run: What `config.json` of the run holds that goes on.
 
     Returns:
         The state.
 
     Raises:
-        ValueError: The file is damaged, or belongs to another model.
+        ValueError: The file is damaged, or belongs to another model or run.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             meta = json.loads(file["meta"].tobytes())
+            old, new = flat(meta.get("run") or {}), flat(run or {})
+            if others := sorted({n.rpartition(".")[2] for n in old if old[n] != new.get(n)}):
+                raise ValueError(f"it is of another run, which has other {', '.join(others)}")
             (optimizer := model.optimizer).build(model.trainable_variables)
             _assign(model.weights, _sequence(file, "weight"))
             if stage is None or stage.start < meta["epoch"] < stage.stop:
                 _assign(optimizer.variables, with_rate(optimizer, _sequence(file, "optimizer")))
             return TrainingState(best=_sequence(file, "best"), **meta)
     except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
-        told = f"cannot resume from this checkpoint ({error}); remove it to begin again"
-        raise ValueError(f"{path}: {told}") from error
+        why = str(error).partition("\n")[0]  # Keras would list weights.
+        raise ValueError(f"{path}: cannot resume from this checkpoint ({why}); {MOVE}") from error
 
 
 def stored_weights(path: Path) -> list[np.ndarray]:
@@ -210,11 +216,7 @@ def _restored(
     """Return what an interrupted training had reached; write its history, which came last."""
     if not checkpoint.is_file():
         return TrainingState()
-    state = load_checkpoint(checkpoint, model, stage)
-    old, new = flat(state.run or {}), flat(run or {})
-    if others := sorted({n.rpartition(".")[2] for n in old if old[n] != new.get(n)}):
-        told = f"is the checkpoint of another run, which has other {', '.join(others)}"
-        raise ValueError(f"{checkpoint}: {told}; {MOVE}")
+    state = load_checkpoint(checkpoint, model, stage, run=run)
     known = history.read_text("utf-8", errors="replace") if history.is_file() else ""
     if not _as_csv(state.history).startswith(known):
         told = f"is not the history of the training in {checkpoint.name}, or was edited"
@@ -340,9 +342,7 @@ def checked(
         if isinstance(one, type) or not hasattr(one, "set_model"):
             raise TypeError(f"callbacks: {one!r} is not a Keras callback; give an instance of one")
         if isinstance(one, keras.callbacks.BackupAndRestore):
-            raise ValueError(
-                "BackupAndRestore: would roll back a run, which resumes by itself; leave it out"
-            )
+            raise ValueError("BackupAndRestore: undoes a run, which resumes by itself; omit it")
         if schedule != "constant" and isinstance(one, _SET_THE_RATE):
             raise ValueError(f"{type(one).__name__}: would set the learning rate, but {NOT_SET}")
         for path in (getattr(one, name, None) for name in ("filepath", "filename")):

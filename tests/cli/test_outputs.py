@@ -47,10 +47,11 @@ from kerasunet.runs import predictions
 from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.finetuning import Run
 from kerasunet.study.report import require_free
-from kerasunet.training.settings import FinetuneSettings, PretrainSettings
+from kerasunet.training.settings import FinetuneSettings, PretrainSettings, to_json
 
 SLOW = pytest.mark.slow
 THESIS = "years of work"
+OF_OTHER_RUNS = ("log.txt", "status.json", "rates.csv", "choice.json", "result.json", "run.json")
 TRAINING_IMAGES = "figures/training-images.png"
 TINY = ["--image-size", 32, "--steps", 2, "--batch-size", 2, "--validate-every", 1]
 SIZES = ["--train-size", 4, "--validation-size", 2]
@@ -210,13 +211,42 @@ def test_a_restart_does_not_remove_what_is_protected(earlier):
 @SLOW
 def test_a_restart_removes_the_run_and_nothing_else(call, earlier, tiny_model_file):
     (earlier / "overlays" / "mine.png").write_bytes(b"mine")
+    (earlier / "pictures").mkdir()
+    own = [earlier / name for name in (*OF_OTHER_RUNS, "pictures/01.png")]
+    for path in own:
+        path.write_text(THESIS)
     words = ["finetune", "--init", tiny_model_file, *XRAYS, "--layers", "head", "--output", "run"]
     refused(call, *words, saying="layers was 'shallow:3', now 'head'")
     status, said = call(*words, "--restart")
     assert status == 0, said
     assert (earlier / "thesis.txt").read_text() == THESIS
     assert (earlier / "overlays" / "mine.png").read_bytes() == b"mine"
+    assert all(path.read_text() == THESIS for path in own), "such as > run/log.txt"
     assert models.card(earlier / "model.keras").strategy == "head"
+
+
+def test_a_restart_removes_what_only_some_runs_write(place):
+    run, settings = RunDirectory(place / "run"), FinetuneSettings(layers="auto")
+    run.claim(settings, {})
+    write_json(run.request, to_json(settings))
+    for path in (run.choice, run.status, run.log, run.summary):
+        path.write_text("of the run")
+    with exclusive(run.path):
+        run.claim(FinetuneSettings(), {}, restart=True)
+        run.checkpoint.touch()
+    left = {path.name for path in run.path.iterdir()}
+    assert left == {"checkpoint.npz", "config.json", ".config.json.written"}
+
+
+def test_the_choice_of_another_run_is_not_gone_on_with(place):
+    run = RunDirectory(place / "run")
+    run.claim(FinetuneSettings(layers="auto"), {})
+    with run.in_progress():
+        write_json(run.choice, {"strategy": "all"})
+    assert run.finished() is None
+    write_json(run.choice, {"strategy": "deep:1"})
+    with pytest.raises(ValueError, match=r"choice\.json: is not part of this run, or has been"):
+        run.finished()
 
 
 def test_a_restart_leaves_what_is_behind_a_link_to_a_folder(place):
@@ -352,9 +382,7 @@ def test_a_run_that_a_killed_restart_set_aside_is_back_before_others_write(place
 
 
 @SLOW
-@pytest.mark.parametrize(
-    "name", ["model.md", "cases.csv", "choice.json", "overlays/7-dice-mine.png", "overlays"]
-)
+@pytest.mark.parametrize("name", ["model.md", "cases.csv", "overlays/7-dice-mine.png", "overlays"])
 def test_a_file_of_yours_in_a_run_that_was_killed_is_not_replaced(
     call, place, tiny_model_file, monkeypatch, name
 ):

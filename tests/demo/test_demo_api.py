@@ -52,6 +52,19 @@ def test_client_compares_and_segments(client, segmenters, files, middle):
     assert facts["area_pixels"] == int(expected["ultrasound-all"].sum())
 
 
+def test_client_is_told_which_frame_was_segmented(client, files, tmp_path):
+    """Also if it named none: the first one is taken."""
+    from gradio_client import handle_file
+
+    scan = cv2.imread(str(files / "scan.png"), cv2.IMREAD_UNCHANGED)
+    cv2.imwritemulti(str(tmp_path / "loop.tif"), [scan, scan[::-1]])
+    loop = handle_file(str(tmp_path / "loop.tif"))
+    facts, _ = client.predict(loop, "ultrasound-all", api_name="/segment")
+    lines, _ = client.predict(loop, None, "ultrasound", frame=1, api_name="/compare")
+    assert facts["image"] == "loop.tif, frame 0 of 0 to 1"
+    assert {line["image"] for line in lines} == {"loop.tif, frame 1 of 0 to 1"}
+
+
 def test_client_is_told_what_is_wrong(client, files):
     from gradio_client import handle_file
     from gradio_client.exceptions import AppError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -55,10 +56,13 @@ def test_a_study_ends_in_words_and_with_a_model(call_cli, tiny_model_file):
 
 @pytest.mark.slow
 def test_what_you_added_to_a_study_stays(call_cli, tiny_model_file):
-    """A note in its record, columns in its tables; evaluations on its final model are told."""
+    """Files, a note in its record, columns in tables; evaluations on its final model are told."""
     words = ["study", "--data", "simulated-ultrasound:12", "--train-sizes", "6", "--folds", "2"]
     words += ["--only-folds", "0", "--steps", "2", "--image-size", "32", "--init", tiny_model_file]
     words += ["--no-estimate", "--no-report", "--output", "study", "--strategies", "none"]
+    own = Path("study/runs/final/notes.txt")
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
     assert call_cli(*words, "--final").returncode == 0
     evaluated = ["evaluate", "study/model.keras", "--data", "simulated-xray:4", "--record"]
     assert call_cli(*evaluated, "--include-seen").returncode == 0
@@ -69,11 +73,14 @@ def test_what_you_added_to_a_study_stays(call_cli, tiny_model_file):
         if name == "cases.csv":
             table["dice"] = 0.0  # Whatever comes next is better.
         table.to_csv(f"study/{name}", index=False)
+    for folder in Path("study/runs").glob("fold*"):  # Which would know a better Dice.
+        shutil.rmtree(folder)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         done = call_cli(*words, "all", "--final")
     assert "evaluations on simulated-xray were recorded for the earlier model" in done.stderr
-    assert json.loads(record.read_text())["note"] == "mine"
+    assert json.loads(record.read_text())["note"] == own.read_text() == "mine"
+    assert not [*Path("study").glob(".final-*")]
     for name in ("cases.csv", "runs.csv"):
         table = pd.read_csv(f"study/{name}")
         assert (table.mine.fillna("") == table.strategy.map({"none": "seen", "all": ""})).all()

@@ -265,6 +265,7 @@ class Compile(keras.callbacks.Callback):
         (lambda: [keras.callbacks.BackupAndRestore("kept")], ValueError, "which resumes by itself"),
         (lambda: [keras.callbacks.CSVLogger("run/history.csv")], ValueError, "another file"),
         (lambda: [keras.callbacks.ModelCheckpoint("run/model.keras")], ValueError, "another file"),
+        (lambda: [keras.callbacks.CSVLogger("run/History.CSV")], ValueError, "another file"),
         (lambda: [keras.callbacks.ReduceLROnPlateau()], ValueError, 'schedule="constant"'),
         (lambda: [keras.callbacks.LearningRateScheduler(float)], ValueError, 'schedule="constant"'),
     ],
@@ -536,7 +537,7 @@ def test_a_checkpoint_of_a_run_on_other_data_is_refused(smallest, tiny_pretraini
             train(settings, tmp_path / name, [Stop(1)])
     for name in ("checkpoint.npz", "history.csv"):
         shutil.copy(tmp_path / "other" / name, tmp_path / "own")
-    message = r"own/checkpoint\.npz: is the checkpoint of another run, which has other .*; move it"
+    message = r"own/checkpoint\.npz: cannot .* \(it is of another run, which has other .*\); move"
     with pytest.raises(ValueError, match=message):
         train(asked, tmp_path / "own")
     copied = (tmp_path / "own" / "checkpoint.npz").read_bytes()
@@ -727,6 +728,8 @@ def test_prepared_data_are_not_listed_again(settings, finished, monkeypatch):
     prepared = prepare(settings)
     monkeypatch.setattr("kerasunet.runs.finetuning.prepare", None)
     assert finetune(settings, finished.directory, prepared=prepared).summary == finished.summary
-    for other in ({"fold": 1}, {"train_size": 7}):
-        with pytest.raises(ValueError, match="prepared: was made for settings with another"):
+    alike = {"image_size": 64}  # Simulated in another size, but divided in the same way.
+    assert prepare(replace(settings, **alike)).split == prepared.split
+    for other in ({"fold": 1}, {"train_size": 7}, alike):
+        with pytest.raises(ValueError, match="prepared: was made for settings of other data or"):
             finetune(replace(settings, **other), finished.directory, prepared=prepared)
