@@ -179,8 +179,8 @@ class RunDirectory:
             self.model.with_suffix(".md").unlink(missing_ok=True)  # A kill may have left it older.
             return None
         summary = self.read_summary()
-        for left in (self.checkpoint, files.notes_of(self.config)):
-            if left.is_file():  # Otherwise, nothing need be writable.
+        for left in (self.checkpoint, files.notes_of(self.config)):  # What is newer is not ours.
+            if left.is_file() and left.stat().st_mtime_ns <= self.summary.stat().st_mtime_ns:
                 left.unlink()
         return summary
 

@@ -1,5 +1,6 @@
 """Names of what trains: the shortest text for weights, and a strategy under another name."""
 
+import re
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from functools import lru_cache
 
@@ -178,3 +179,9 @@ def trained_blocks(text: str, depth: int = _DEPTH) -> int:
 @lru_cache(maxsize=8)
 def _network(depth: int) -> NetworkLayout:
     return NetworkLayout.unet(depth)
+
+
+def folder_name(strategy: str, fold: int, train_size: int, seed: int) -> str:  # noqa: PLR0917
+    """Return the folder name of a run of a study: unique there, safe on every file system."""
+    strategy = re.sub(r"[^a-z0-9_.+&,-]", "_", strategy.replace("*", "ANY"))
+    return f"fold{fold}-train{train_size}-seed{seed}-{strategy}"

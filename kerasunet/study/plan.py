@@ -11,7 +11,7 @@ from typing import Any
 from kerasunet.runs.directory import RunDirectory, refuse_differences
 from kerasunet.schema import OBJECT, TEXT, check, declared, read_values
 from kerasunet.strategies import NetworkLayout, expand, parse
-from kerasunet.study.tables import folder_name
+from kerasunet.strategies.naming import folder_name
 from kerasunet.training.settings import FinetuneSettings, Optimization, to_json, without_paths
 
 _REQUEST = {"settings": {"init": TEXT}, "digests?": OBJECT}

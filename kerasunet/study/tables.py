@@ -11,7 +11,6 @@ import gzip
 import io
 import lzma
 import math
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ import pandas as pd
 
 from kerasunet.files import read_json, require_replaceable, write_atomically, write_text
 from kerasunet.metrics import METRICS
+from kerasunet.strategies.naming import folder_name
 
 CASES, RUNS, RECORD, RUN_FOLDER = "cases.csv", "runs.csv", "study.json", "runs"
 _OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
@@ -256,12 +256,6 @@ def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     own = cases[list(IDENTITY)]
     _require_of_runs(directory, finished, lambda run: cases["dice"][(own == run).all(axis=1)])
     return cases, runs.fillna({"versions": "", "note": ""})
-
-
-def folder_name(strategy: str, fold: int, train_size: int, seed: int) -> str:  # noqa: PLR0917
-    """Return the name of the folder of a run: unique in a study, safe on every file system."""
-    strategy = re.sub(r"[^a-z0-9_.+&,-]", "_", strategy.replace("*", "ANY"))
-    return f"fold{fold}-train{train_size}-seed{seed}-{strategy}"
 
 
 def _require_of_runs(

@@ -160,6 +160,16 @@ def test_finished_run_is_not_computed_again(finished, settings):
     assert (finished.directory / "model.keras").stat().st_mtime_ns == stamp
 
 
+def test_a_checkpoint_put_beside_a_finished_run_stays(finished, settings):
+    other = finished.directory / "checkpoint.npz"
+    other.write_bytes(b"of another run")
+    finetune(settings, finished.directory)
+    assert other.read_bytes() == b"of another run"
+    os.utime(other, ns=(0, 0))  # As what a kill left before the summary came.
+    finetune(settings, finished.directory)
+    assert not other.exists()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
