@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -464,7 +464,27 @@ def table(_: argparse.Namespace) -> int:
                 f"| {file.stem} | {dice['n']} | {row['side']} | {dice['mean']:.3f} | "
                 f"{dice['low']:.3f} to {dice['high']:.3f} | {marked} |"
             )
+    print("\n| joint network, over both halves of BUSI | size | Dice | normals marked |")
+    print("|---|---|---|---|")
+    for file in sorted(HOME.glob("joint-choose*-busi-read.json")):
+        other = file.with_name(
+            file.name.replace("choose", "read", 1).replace("busi-read", "busi-choose")
+        )
+        if other.is_file():
+            print(*_over_halves(file, other), sep="\n")
     return 0
+
+
+def _over_halves(*files: Path) -> Iterator[str]:
+    """Yield a row for each size: each half measured by the network that has not seen it."""
+    name = files[0].stem.replace("-choose", "").removesuffix("-busi-read")
+    for halves in zip(*(read_json(file)["rows"] for file in files), strict=True):
+        cases = [one["dice"]["n"] for one in halves]
+        dice = np.average([one["dice"]["mean"] for one in halves], weights=cases)
+        marked = round(sum(one["falsely_marked"] * one["normals"] for one in halves))
+        normals = sum(one["normals"] for one in halves)
+        told = f"{marked} of {normals} ({marked / normals:.0%})"
+        yield f"| {name} | {halves[0]['side']} | {dice:.3f} | {told} |"
 
 
 def main() -> int:
