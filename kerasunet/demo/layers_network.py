@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from kerasunet import models
 from kerasunet.architecture import Architecture, NetworkCosts
-from kerasunet.strategies import NetworkLayout, StrategyError, WeightRef, name_of, parse
+from kerasunet.strategies import (
+    NetworkLayout,
+    StrategyError,
+    WeightRef,
+    name_of,
+    parse,
+    parse_stages,
+)
 from kerasunet.training.settings import FinetuneSettings
 
 SCRATCH = "scratch"
@@ -313,3 +320,27 @@ def _how(selected: Selection, batch_size: int, start: Start) -> str:
         f"An estimate for {images}: forward pass, gradients back to {first}, and gradients of the "
         "kernels that train, at whatever rate. Seconds are only roughly proportional."
     )
+
+
+def trained_parameters(card: models.ModelCard) -> int:
+    """Count the weights that a model's strategy trained, or any of its stages, from its card.
+
+    Returns:
+        Number of weights; 0 for `none`.
+
+    Raises:
+        ValueError: The strategy does not fit the architecture.
+    """
+    layout = card.architecture.layout()
+    network = card.architecture.costs(card.image_size, card.classes)
+    stages = parse_stages(card.settings["unfreeze"]) if card.settings.get("unfreeze") else ()
+    texts = [str(stage.strategy) for stage in stages] or [card.strategy]
+    return max(network.parameters(parse(text).select(layout)) for text in _united(texts))
+
+
+def _united(strategies: Sequence[str]) -> list[str]:
+    """Return the union of strategies, or where they have several rates, each of them."""
+    try:
+        return [str(parse("+".join(strategies)))]
+    except ValueError:
+        return list(strategies)
