@@ -241,7 +241,7 @@ class _Job(_Part, ABC):
             shown |= {self.result: html, self.files: gr.update(value=files, visible=True)}
             name = f"{self.name}-{workspace.runs}"
             if model.is_file() and all(one.name != name for one in added):
-                shown[self.context.added] = (*added, SavedModel(name, str(model), ""))
+                shown[self.context.added] = (*added, SavedModel.of_visitor(name, model))
         return shown
 
     def _cancel(self, request: gr.Request) -> None:

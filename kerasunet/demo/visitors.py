@@ -17,7 +17,7 @@ import gradio as gr
 import numpy as np
 
 from kerasunet.data.cases import MaskCoding
-from kerasunet.data.identification import guess_modality
+from kerasunet.data.identification import guess_modality, guess_of_all
 from kerasunet.data.readers import MaskValues, count_frames, has_place, read_image, read_mask
 from kerasunet.data.simulation import simulate
 
@@ -153,6 +153,7 @@ def _delete(path: Path) -> None:
 MODALITIES = {"ultrasound": "Breast ultrasound", "xray": "Chest X-ray"}
 """Key of each modality, and its name on the page."""
 PIXEL_LIMIT = 12_000_000
+COLORED = "it has colors, as no ultrasound image or X-ray has; its masks may mean nothing"
 EXAMPLES = (
     ("ultrasound", 3), ("ultrasound", 8), ("ultrasound", 14),
     ("xray", 2), ("xray", 5), ("xray", 9),
@@ -196,6 +197,26 @@ class InputImage:
         """Return the image taken for a modality; empty stands for the known or guessed one."""
         told = modality or self.known_modality
         return replace(self, modality=told or guess_modality(self.pixels), is_guess=not told)
+
+    @property
+    def is_colored(self) -> bool:
+        """Whether much of it has colors, so that it is neither an ultrasound image nor an X-ray."""
+        return guess_of_all([self.pixels]) == "photograph"
+
+    @property
+    def description(self) -> str:
+        """Size, scale, and what the models take it for, in words."""
+        height, width = self.pixels.shape[:2]
+        scale = "unknown pixel size"
+        if self.spacing:
+            scale = f"{self.spacing[0]:.3g} × {self.spacing[1]:.3g} mm per pixel"
+        guessed = "guessed from grain and symmetry; you can correct it below"
+        how = guessed if self.is_guess else "as you chose"
+        which = f", frame {self.frame} of 0 to {self.frames - 1}" if self.frames > 1 else ""
+        return (
+            f"{self.name}{which}: {width} × {height} pixels, {scale}. Treated as "
+            f"{MODALITIES[self.modality]} ({how})."
+        )
 
 
 def open_image(path: str, frame: int | None = None) -> InputImage:
