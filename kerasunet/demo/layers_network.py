@@ -32,10 +32,13 @@ class Selection:
     Attributes:
         rates: The weights that train, each with its factor of the learning rate, above 0 to 10.
         statistics: The layers whose moving statistics follow the data though no weight trains.
+        power: The exponent of `rgn`, which measures the rates in training, so that they are not
+            those above; `None` of all others.
     """
 
     rates: dict[WeightRef, float]
     statistics: tuple[str, ...] = ()
+    power: float | None = None
 
     @cached_property
     def weights(self) -> frozenset[WeightRef]:
@@ -73,9 +76,9 @@ def selection(strategy: str, layout: NetworkLayout) -> Selection | None:
         StrategyError: The text is not a strategy, or does not fit the layout.
     """
     parsed = parse(strategy)
-    if parsed.is_measured:
+    if parsed.is_auto:
         return None
-    return Selection(parsed.rates(layout), parsed.statistics(layout))
+    return Selection(parsed.rates(layout), parsed.statistics(layout), parsed.relative_power)
 
 
 def with_other_path(path: str, rate: float) -> str:
@@ -316,9 +319,10 @@ def _how(selected: Selection, batch_size: int, start: Start) -> str:
         )
     trained = {weight.layer for weight in selected.weights}
     first = next(layer for layer in start.layout.layers if layer in trained)
+    measured = "" if selected.power is None else " Rates are measured anew in every epoch."
     return (
         f"An estimate for {images}: forward pass, gradients back to {first}, and gradients of the "
-        "kernels that train, at whatever rate. Seconds are only roughly proportional."
+        f"kernels that train, at whatever rate.{measured} Seconds are only roughly proportional."
     )
 
 

@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 
 from kerasunet.demo.context import Context, problem_html
-from kerasunet.demo.study_figures import draw_curves, draw_strategies
+from kerasunet.demo.study_figures import (
+    advice_table,
+    draw_curves,
+    draw_strategies,
+    numbers_table,
+)
 from kerasunet.files import expanded
-from kerasunet.objects import MODALITY_LABELS, modality_of
-from kerasunet.study.results import Scenario, StudyResults, ordered, read_results
+from kerasunet.objects import modality_of
+from kerasunet.study.results import Scenario, StudyResults, read_results
 from kerasunet.study.tables import CASES, RECORD, RUNS, SUFFIXES, studies_in, table_path
 
 if TYPE_CHECKING:
-    from kerasunet.layer_selection.evidence import Advice
-    from kerasunet.objects import Modality
     from kerasunet.study.stats import Claim, StudyStatistics
 
 
@@ -155,55 +158,6 @@ def _row(claim: Claim) -> str:
 
 def _signed(value: float | None) -> str:
     return "unknown" if value is None or value != value else f"{value:+.3f}".replace("-", "−")
-
-
-def numbers_table(statistics: StudyStatistics, scenario: Scenario) -> str:
-    """Return an HTML table: a row per strategy, family by family."""
-    summary = statistics.summary_of(scenario)
-    rows = [
-        f"<tr><th scope=row>{escape(name)}</th><td>{summary.at[name, 'mean']:.3f}</td>"
-        f"<td>{summary.at[name, 'low']:.3f} to {summary.at[name, 'high']:.3f}</td>"
-        f"<td>{summary.at[name, 'missed']:.3g}</td><td>{summary.at[name, 'cases']}</td>"
-        f"<td>{summary.at[name, 'runs']}</td></tr>"
-        for name in ordered(summary.index)
-    ]
-    headings = ("Strategy", "Dice", "95 % interval", "Missed", "Cases", "Runs")
-    head = "".join(f"<th scope=col>{heading}</th>" for heading in headings)
-    return (
-        f"<p>{escape(str(scenario))}</p><div class=table><table><thead><tr>"
-        f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def advice_table() -> str:
-    """Return HTML: what the second study says to tune, a row for each question it answers."""
-    import keras  # noqa: F401  # Before SciPy, as in `_statistics`.
-
-    from kerasunet.layer_selection.evidence import QUESTIONS, START_WORDS, Evidence
-
-    known = Evidence.published()
-    rows = [
-        _advice_row(modality, images, START_WORDS[start], advice=advice)
-        for modality, images, start in QUESTIONS
-        if (advice := known.advice(modality, images, start))
-    ]
-    head = "".join(f"<th scope=col>{heading}</th>" for heading in ("Kind", "Images"))
-    for heading in ("Tune", "Start trained on", "Dice it reached"):
-        head += f"<th scope=col class=words>{heading}</th>"
-    return (
-        "<p>What the second study found, with a learning rate tuned for each strategy: "
-        "<code>3*shallow:4</code> trains the first four blocks at three times the usual rate, "
-        "1e-3. <code>kerasunet adapt</code> and the Fine-tune tab check this on your images.</p>"
-        f"<div class=table><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _advice_row(modality: Modality, images: int, start: str, *, advice: Advice) -> str:
-    seen = "; ".join(f"{o.dice:.3f} on {o.data} with {o.images} images" for o in advice.seen)
-    words = (f"<code>{escape(advice.strategy)}</code>", start, escape(seen))
-    cells = "".join(f"<td class=words>{text}</td>" for text in words)
-    return f"<tr><th scope=row>{MODALITY_LABELS[modality]}</th><td>{images}</td>{cells}</tr>"
 
 
 _PRIVATE = {"api_visibility": "private", "concurrency_limit": 2}
@@ -364,7 +318,9 @@ def _note(statistics: StudyStatistics, published: bool) -> str:
     whose = "The published study" if published else "Your study"
     data = ", ".join(results.data_sets)
     failures = f", {len(results.failed)} failed" if len(results.failed) else ""
+    old = " Its <code>auto</code> was an earlier rule; today's is in the table above."
+    known = published and "auto" in set(results.finished["strategy"])
     return (
         f"<p role=status>{whose}: {len(results.finished):,} finished runs{failures}, on "
-        f"{escape(data)}.</p>"
+        f"{escape(data)}.{old if known else ''}</p>"
     )
