@@ -26,7 +26,7 @@ from kerasunet.comparison import (
     score,
 )
 from kerasunet.demo.layers_network import trained_parameters
-from kerasunet.demo.visitors import MODALITIES, InputImage, VisitorFiles
+from kerasunet.demo.visitors import MODALITIES, InputImage, VisitorFiles, in_page_words
 from kerasunet.objects import ONE_OBJECT, modality_of
 
 _MOST_BYTES = 2 << 30
@@ -209,7 +209,7 @@ def note_html(words: str) -> str:
 
 def problem_html(problem: object) -> str:
     """Return an error, or words that describe a problem, as HTML."""
-    return f'<p role="alert" class="problem">{escape(str(problem))}</p>'
+    return f'<p role="alert" class="problem">{escape(in_page_words(str(problem)))}</p>'
 
 
 _USUAL_OBJECTS = {"xray": ("lungs",)}

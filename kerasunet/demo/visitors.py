@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tempfile
 import threading
@@ -150,6 +151,49 @@ def _delete(path: Path) -> None:
             path.parent.rmdir()
 
 
+_FIELDS = {
+    "--init": "Start from",
+    "--layers": "Strategy",
+    "--objects": "Objects",
+    "--mask-threshold": "Mask threshold",
+    "--image-size": "Image size in pixels",
+    "--steps": "Steps",
+    "--learning-rate": "Learning rate",
+    "kerasunet adapt": "Find the best start and layers",
+}
+"""What the command line calls them, and what the page does."""
+_OPTION = re.compile(rf"{'|'.join(_FIELDS)}|--[a-z][a-z-]*[a-z]")
+
+
+def in_page_words(text: str) -> str:
+    """Return a message with the page's names of its fields; other options say where they are."""
+    return _OPTION.sub(_field, text)
+
+
+def _field(found: re.Match[str]) -> str:
+    name = found.group()
+    return f"“{_FIELDS[name]}”" if name in _FIELDS else f"{name} (on the command line)"
+
+
+def whole_number(label: str, value: float | None, least: int, most: int | None = None) -> int:
+    """Return the number of a field of the page.
+
+    Args:
+        label: The field.
+        value: What it holds; `None` if nothing.
+        least, most: The range.
+
+    Raises:
+        ValueError: It is empty, no whole number or out of range; the message names the field.
+    """
+    span = f"from {least:,}" if most is None else f"from {least:,} to {most:,}"
+    if value is None:
+        raise ValueError(f"{label}: is empty; give a whole number {span}")
+    if not float(value).is_integer() or value < least or (most is not None and value > most):
+        raise ValueError(f"{label}: {value:g} is not a whole number {span}")
+    return int(value)
+
+
 MODALITIES = {"ultrasound": "Breast ultrasound", "xray": "Chest X-ray"}
 """Key of each modality, and its name on the page."""
 PIXEL_LIMIT = 12_000_000
@@ -270,8 +314,12 @@ def open_mask(path: str, image: InputImage) -> np.ndarray:
     values, name = _checked_values(path, image), Path(path).name
     try:
         return MaskCoding().decode(values, name)
-    except ValueError as error:  # The options that it names are those of the command line.
-        raise ValueError(f"{str(error).partition('; ')[0]}; give a mask of one object") from None
+    except ValueError as error:  # Where images are compared, there are no fields for its options.
+        told = _WITH_OPTION.sub("", str(error).partition("; ")[0])
+        raise ValueError(f"{told}; give a mask of one object") from None
+
+
+_WITH_OPTION = re.compile(r"[;,][^;,]*--[a-z].*$")
 
 
 def _checked_values(path: str, image: InputImage) -> MaskValues:
