@@ -30,11 +30,13 @@ from kerasunet.demo.context import (
 from kerasunet.demo.visitors import (
     COLORED,
     EXAMPLES,
+    FRAME,
     MODALITIES,
     InputImage,
     new_file,
     open_image,
     simulate_example,
+    whole_number,
     with_truth,
 )
 
@@ -150,9 +152,7 @@ class _Tab:
         self.truth = gr.File(label="True mask (optional)", height=116, elem_id="compare-truth")
         self.truth_note = gr.HTML(elem_id="compare-truth-note", elem_classes="note")
         with gr.Accordion("Files of several frames or slices", open=False):
-            self.frame = gr.Number(
-                0, label="Frame or slice, from 0", precision=0, minimum=0, elem_id="compare-frame"
-            )
+            self.frame = gr.Number(0, label=FRAME, elem_id="compare-frame")
         self.loading = gr.HTML(
             note_html("Loading models."), elem_id="compare-loading", elem_classes="note"
         )
@@ -267,7 +267,7 @@ class _Tab:
         if path is None:
             return {self.note: note_html("Add an image first.")}
         try:
-            image = open_image(path, int(frame or 0))
+            image = open_image(path, whole_number(FRAME, frame or 0, 0))
         except ValueError as error:
             return {self.note: problem_html(error)}
         cleared = self._no_truth if key else {}

@@ -37,6 +37,7 @@ from kerasunet.demo.layers_network import (
 )
 from kerasunet.demo.study import shipped
 from kerasunet.demo.study_figures import findings
+from kerasunet.demo.visitors import whole_number
 from kerasunet.strategies import StrategyError, parse
 from kerasunet.training.settings import FinetuneSettings
 
@@ -51,6 +52,7 @@ _FIRST = {
     "normalization": "batch",
     **{name: getattr(Architecture(), name) for name in ("depth", "base_filters")},
 }
+_SIZE, _BATCH, _FILTERS = "Image size in pixels", "Images per step", "Filters of level 1"
 _LIVE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -139,18 +141,12 @@ def _network_fields(
         starts, value=first["init"], label="Start from", info="A saved model, or random weights"
     )
     fields["data"] = gr.Textbox(label="Your data", placeholder="folder with images/ and masks/")
-    fields["image_size"] = gr.Number(
-        first["image_size"], precision=0, minimum=16, step=16, label="Image size in pixels"
-    )
-    fields["batch_size"] = gr.Number(
-        first["batch_size"], precision=0, minimum=1, label="Images per step"
-    )
+    fields["image_size"] = gr.Number(first["image_size"], step=16, label=_SIZE)
+    fields["batch_size"] = gr.Number(first["batch_size"], label=_BATCH)
     hidden = {"visible": first["init"] == SCRATCH}
     return {
         "depth": gr.Slider(1, 6, first["depth"], step=1, label="Depth", **hidden),
-        "base_filters": gr.Number(
-            first["base_filters"], precision=0, minimum=1, label="Filters of level 1", **hidden
-        ),
+        "base_filters": gr.Number(first["base_filters"], label=_FILTERS, **hidden),
         "normalization": gr.Radio(
             ["batch", "group", "none"], value="batch", label="Normalization", **hidden
         ),
@@ -243,7 +239,7 @@ def _views(given: dict[str, Any]) -> dict[str, Any]:
         "diagram": diagram_html(selected, start),
         "layers": gr.update(value=single_layers_html(selected, start), visible=given["single"]),
         "presets": presets_html(strategy, start, given["other_rate"]),
-        "facts": cost_html(selected, start, given["batch_size"]),
+        "facts": cost_html(selected, start, whole_number(_BATCH, given["batch_size"], 1)),
         "command": command(strategy, start, given["data"]),
         "snippet": snippet(strategy, start, given["data"]),
     }
@@ -260,10 +256,9 @@ def _find(given: dict[str, Any]) -> Any:
 
 def _start(given: dict[str, Any]) -> Start:
     normalization = None if given["normalization"] == "none" else given["normalization"]
-    scratch = Architecture(
-        base_filters=given["base_filters"], depth=given["depth"], normalization=normalization
-    )
-    return start_from(given["init"], given["image_size"], scratch)
+    filters = whole_number(_FILTERS, given["base_filters"], 1)
+    scratch = Architecture(base_filters=filters, depth=given["depth"], normalization=normalization)
+    return start_from(given["init"], whole_number(_SIZE, given["image_size"], 1), scratch)
 
 
 def describe_strategy(

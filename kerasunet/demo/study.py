@@ -195,7 +195,7 @@ def build(context: Context) -> None:
     gr.Markdown("### Do the paper's claims hold?")
     claims = gr.HTML(elem_id="study-claims", apply_default_css=False)
     with gr.Accordion("Open a study of your own", open=False):
-        files, folder, button, back = _draw_opening(context)
+        files, folder, button, told, back = _draw_opening(context)
     views = [note, claims]
     for side in sides:
         views += [side.column, side.choice, *side.drawings]
@@ -204,11 +204,11 @@ def build(context: Context) -> None:
     for side in sides:
         side.choice.input(_draw, [opened, side.choice], side.drawings, **_PRIVATE)
     opening = {"show_progress": "minimal", **_PRIVATE}
-    results = [opened, *views]
+    results = [told, opened, *views]
     files.upload(_open_files, files, results, **opening)
     if context.local:
         gr.on([button.click, folder.submit], _open_folder, folder, results, **opening)
-    back.click(lambda: [None, *_show(None)], None, results, **opening)
+    back.click(lambda: ["", None, *_show(None)], None, results, **opening)
 
 
 def _draw_side(label: str) -> _Side:
@@ -230,15 +230,15 @@ def _draw_opening(context: Context) -> tuple[gr.Component, ...]:
     files = gr.File(
         label="cases.csv and runs.csv of a study",
         file_count="multiple",
-        file_types=[".csv", ".json", ".gz"],
         height=130,
         elem_id="study-files",
     )
     with gr.Row(visible=context.local, equal_height=True):
         folder = gr.Textbox(label="or its folder on this machine", scale=4, elem_id="study-folder")
         button = gr.Button("Open", scale=1)
+    told = gr.HTML(elem_id="study-opened", elem_classes="note")
     back = gr.Button("Back to the published results", size="sm")
-    return files, folder, button, back
+    return files, folder, button, told, back
 
 
 def _open_files(paths: list[str] | None) -> list[Any]:
@@ -248,9 +248,10 @@ def _open_files(paths: list[str] | None) -> list[Any]:
 def _opened(read: Callable[[Any], StudyStatistics], given: Any) -> list[Any]:
     try:
         statistics = read(given)
-        return [statistics, *_views(statistics, published=False)]
-    except (ValueError, OSError) as error:
-        return [gr.skip(), *_refused(error)]
+        views = _views(statistics, published=False)
+        return [f"{views[0]}<p>Its figures and tables are above.</p>", statistics, *views]
+    except (ValueError, OSError) as error:  # Told here, as the top of the page is out of sight.
+        return [problem_html(error), *[gr.skip()] * 13]
 
 
 def _refused(error: Exception) -> list[Any]:

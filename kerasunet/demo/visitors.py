@@ -196,6 +196,7 @@ def whole_number(label: str, value: float | None, least: int, most: int | None =
 
 MODALITIES = {"ultrasound": "Breast ultrasound", "xray": "Chest X-ray"}
 """Key of each modality, and its name on the page."""
+FRAME = "Frame or slice, from 0"
 PIXEL_LIMIT = 12_000_000
 COLORED = "it has colors, as no ultrasound image or X-ray has; its masks may mean nothing"
 EXAMPLES = (

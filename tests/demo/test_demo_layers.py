@@ -365,6 +365,7 @@ def test_words_can_be_read_on_every_other_tab(page, demo_url, scheme):
         other.set_viewport_size({"width": 390, "height": 800})
         other.get_by_role("tab", name=name, exact=True).first.click()
         other.locator(shown).first.wait_for()
+        assert other.locator(".modebar-container:visible").count() == 0
         require_readable(other)
     assert other.faults == []
     other.close()
