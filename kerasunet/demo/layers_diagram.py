@@ -197,7 +197,7 @@ class Undecided(NamedTuple):
     short: str
 
 
-BY_IMAGES = Undecided("chosen from your images", "from your images")
+BY_IMAGES = Undecided("chosen from your images", "images decide")
 NO_STRATEGY = Undecided("there is no such strategy", "–")
 
 

@@ -146,7 +146,7 @@ def test_a_mistake_is_told_beside_the_strategy_and_forgotten_when_corrected(page
     alert = page.locator("#strategy-problem [role=alert]")
     alert.wait_for()
     alert.get_by_text("this U-Net has 9 blocks, so K must be 1 to 9").wait_for()
-    eventually(page, lambda: _command(page), "")
+    eventually(page, page.locator("#layers-command .cm-content").count, 0)
     _set(page, "shallow:2")
     alert.wait_for(state="detached")
 
@@ -288,6 +288,7 @@ def test_statistics_follow_though_nothing_trains(page):
     _set(page, "head+statistics")
     eventually(page, lambda: "statistics only" in _block(page, "enc1").inner_text(), True)
     assert _label(page, "enc1").endswith("frozen, but its statistics follow the data")
+    assert page.evaluate(_CLIPPED) == []
     _set(page, "statistics")
     page.locator("#layers-facts").get_by_text("the forward pass alone").wait_for()
     _wait_for_pressed(page)

@@ -147,14 +147,18 @@ def test_rgn_trains_every_kernel_at_rates_that_nobody_knows_yet(start):
 
 
 @pytest.mark.parametrize("strategy", ["auto", "auto:search"])
-def test_what_auto_was_in_the_published_study_is_not_passed_off_as_todays(start, strategy):
+def test_what_auto_was_in_the_published_study_is_not_passed_off_as_todays(
+    start, strategy, monkeypatch
+):
+    monkeypatch.delenv("KERASUNET_STUDIES", raising=False)
     assert nearest(None, "auto", _Studied("none", "auto")) is None
     found = findings(start.select(strategy), strategy, shipped())
     assert f"says nothing about <code>{strategy}</code>" in found
     assert "0.632" not in found and "<code>3*shallow:4</code>" in found
 
 
-def test_the_published_figures_say_what_auto_chose_then():
+def test_the_published_figures_say_what_auto_chose_then(monkeypatch):
+    monkeypatch.delenv("KERASUNET_STUDIES", raising=False)
     studied = shipped()
     scenario = studied.results.scenarios[0]
     (dots,) = draw_strategies(studied, scenario).data
