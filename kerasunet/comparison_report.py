@@ -173,7 +173,7 @@ def score_table(scores: Sequence[Score]) -> str:
     body = "".join(_row(line, columns) for line in scores)
     order = "Dice with the mask" if against_truth else _AGREEMENT
     return (
-        f"<table><caption>Sorted by {order}.{escape(_warnings(scores))}</caption>"
+        f"<table><caption><span>Sorted by {order}.{escape(_warnings(scores))}</span></caption>"
         f"<thead><tr>{heads}</tr></thead>"
         f"<tbody>{body}</tbody></table>"
     )
@@ -191,8 +191,8 @@ def _warnings(scores: Sequence[Score]) -> str:
     told = ""
     if any(line.seen for line in scores):
         told = (
-            " What has seen this image was trained on it or chosen by it: it does better here than "
-            "on new images, and is not called the best."
+            " A model that has seen this image was trained on it or chosen by it: it does better "
+            "here than on new images, and is not called the best."
         )
     if unknown := [line.strategy for line in scores if line.seen is None]:
         told += f" Nobody knows whether this image was seen by {', '.join(unknown)}."

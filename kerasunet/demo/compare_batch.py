@@ -27,8 +27,8 @@ from kerasunet.drawing import png
 FILE_LIMIT = 100
 _MASK_ENDING = "_mask"
 _CAPTION = (
-    "<caption>Scored are images with a mask that the model was neither trained on nor chosen by."
-    "</caption>"
+    "<caption><span>Scored are images with a mask that the model was neither trained on nor chosen "
+    "by.</span></caption>"
 )
 _HINT = f"<p>Up to {FILE_LIMIT} files. scan_mask.png is the true mask of scan.png.</p>"
 

@@ -53,6 +53,7 @@ _FIRST = {
     **{name: getattr(Architecture(), name) for name in ("depth", "base_filters")},
 }
 _SIZE, _BATCH, _FILTERS = "Image size in pixels", "Images per step", "Filters of level 1"
+_NO_COMMAND = "# Correct the fields above first."
 _LIVE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -220,7 +221,7 @@ def _show(given: dict[str, Any], names: list[str]) -> list[Any]:
 
 def _no_views(given: dict[str, Any]) -> dict[str, Any]:
     """Return the views of a strategy that is none; the network is shown if there is one."""
-    views: dict[str, Any] = {"facts": "", "command": "", "snippet": ""}
+    views: dict[str, Any] = {"facts": "", "command": _NO_COMMAND, "snippet": _NO_COMMAND}
     with suppress(ValueError, OSError):
         start = _start(given)
         layers = single_layers_html(None, start, NO_STRATEGY)

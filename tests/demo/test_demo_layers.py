@@ -146,7 +146,7 @@ def test_a_mistake_is_told_beside_the_strategy_and_forgotten_when_corrected(page
     alert = page.locator("#strategy-problem [role=alert]")
     alert.wait_for()
     alert.get_by_text("this U-Net has 9 blocks, so K must be 1 to 9").wait_for()
-    eventually(page, page.locator("#layers-command .cm-content").count, 0)
+    eventually(page, lambda: _command(page), "# Correct the fields above first.")
     _set(page, "shallow:2")
     alert.wait_for(state="detached")
 

@@ -173,6 +173,7 @@ def test_what_is_no_strategy_leaves_nothing_of_the_one_before():
     names = ["problem", "diagram", "presets", "facts", "command", "snippet"]
     shown = dict(zip(names, _show(given, names), strict=True))
     assert "foo" in shown["problem"]
-    assert shown["facts"] == shown["command"] == shown["snippet"] == "" == _find(given)
+    assert shown["facts"] == _find(given) == ""
+    assert shown["command"] == shown["snippet"] == "# Correct the fields above first."
     assert shown["diagram"].count(": there is no such strategy") == 9
     assert 'aria-pressed="true"' not in shown["presets"]
