@@ -9,17 +9,16 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from kerasunet.data.identification import image_identity, known_images
 from kerasunet.metrics import area_mm2, dice, hd95, iou
-from kerasunet.models import ModelCard
 from kerasunet.objects import ONE_OBJECT, Objects
-from kerasunet.strategies import parse, parse_stages
 
 if TYPE_CHECKING:
     from kerasunet.inference.segmenter import Segmentation
@@ -37,6 +36,9 @@ class Candidate:
         objects: Names of what it finds; empty where that has no name, so that it may be anything.
         votes: Whether it counts in the agreement map and the consensus; a model that never saw
             such images should not.
+        seen: Identities of the images that it was trained on or chosen by, as
+            `kerasunet.data.identification` gives them.
+        lists_all: Whether these are all; if not, it may have seen any other.
         segment: A `kerasunet.Segmenter`, or anything that is called like one.
     """
 
@@ -47,6 +49,8 @@ class Candidate:
     segment: Callable[[np.ndarray], Segmentation]
     origin: str = ""
     objects: tuple[str, ...] = ()
+    seen: frozenset[str] = frozenset()
+    lists_all: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,8 @@ class Answer:
         mask: The mask where no threshold decides it, because the most probable of several objects
             does: of all as `Objects.encode` gives it, of one bool, `(height, width)`.
         found: What the model finds.
+        seen: Whether it was trained on this image or chosen by it; `None` where unknown.
+        lacks: The object that is compared, if it was not trained to mark that.
     """
 
     candidate: Candidate
@@ -68,11 +74,23 @@ class Answer:
     seconds: float
     mask: np.ndarray | None = None
     found: Objects = ONE_OBJECT
+    seen: bool | None = False
+    lacks: str = ""
+
+    @property
+    def can_win(self) -> bool:
+        """Whether its Dice counts: it marks what is compared, and has not seen the image."""
+        return not (self.seen or self.lacks)
 
     def of(self, name: str) -> Answer | None:
-        """Return what is said about one object; `None` if the model finds only others."""
+        """Return what is said about one object; `None` if the model finds only others.
+
+        A model of which nobody said what it finds is shown, but neither votes nor wins.
+        """
         if not self.found.several:
-            return self if name in self.candidate.objects or not self.candidate.objects else None
+            if self.candidate.objects:
+                return self if name in self.candidate.objects else None
+            return replace(self, candidate=replace(self.candidate, votes=False), lacks=name)
         if name not in self.found.names:
             return None
         number = self.found.names.index(name)
@@ -148,7 +166,8 @@ def compare(
         raise ValueError("nothing to compare: give at least one model")
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{', '.join(repeated)}: named more than once; names must differ")
-    answers = tuple(_answer(candidate, image) for candidate in _told_apart(candidates))
+    lists = _lists_with(image, candidates)
+    answers = tuple(_answer(one, image, one.seen in lists) for one in _told_apart(candidates))
     return Comparison(image.astype(np.float32, copy=False), spacing, answers)
 
 
@@ -267,8 +286,10 @@ class Score:
         area_pixels: Size of the mask.
         area_mm2: The same in square millimeters, `None` where the spacing is unknown.
         seconds: How long the model took.
-        best: Whether no other score is better; nothing is if no mask has a true pixel, or without
-            a true mask, because agreement with the consensus is not quality.
+        best: Whether no other score is better, of the models that mark this object and have not
+            seen the image; nothing is if no mask has a true pixel, or without a true mask, because
+            agreement with the consensus is not quality.
+        seen, lacks: As in `Answer`.
     """
 
     name: str
@@ -284,6 +305,8 @@ class Score:
     seconds: float
     best: bool
     origin: str = ""
+    seen: bool | None = False
+    lacks: str = ""
 
 
 def score(
@@ -297,8 +320,8 @@ def score(
         truth: True mask, bool, `(height, width)` of the image, or `None`.
 
     Returns:
-        Sorted by Dice with the true mask, the best first, or with the consensus where there is
-        none.
+        Sorted by Dice with the true mask, the best first and those that cannot win last, or with
+        the consensus where there is none.
 
     Raises:
         ValueError: The true mask has another size than the image.
@@ -310,45 +333,32 @@ def score(
         )
     reference = verdict.consensus if truth is None else truth
     ranks = {name: dice(reference, mask) for name, mask in verdict.masks.items()}
-    top = None if truth is None else max(ranks.values(), default=0.0) or None
-    ordered = sorted(verdict.answers, key=lambda answer: -ranks[answer.candidate.name])
+    rivals = [] if truth is None else [a for a in verdict.answers if a.can_win]
+    top = max((ranks[answer.candidate.name] for answer in rivals), default=0.0) or None
+    best = [answer for answer in rivals if ranks[answer.candidate.name] == top]
+    ordered = sorted(
+        verdict.answers,
+        key=lambda a: (truth is not None and not a.can_win, -ranks[a.candidate.name]),
+    )
     return tuple(
-        _score(answer, comparison, verdict, truth=truth, best=ranks[answer.candidate.name] == top)
-        for answer in ordered
+        _score(answer, comparison, verdict, truth=truth, best=answer in best) for answer in ordered
     )
 
 
-def trained_parameters(card: ModelCard) -> int:
-    """Count the weights that a model's strategy trained, or any of its stages, from its card.
-
-    Returns:
-        Number of weights; 0 for `none`.
-
-    Raises:
-        ValueError: The strategy does not fit the architecture.
-    """
-    layout = card.architecture.layout()
-    network = card.architecture.costs(card.image_size, card.classes)
-    stages = parse_stages(card.settings["unfreeze"]) if card.settings.get("unfreeze") else ()
-    texts = [str(stage.strategy) for stage in stages] or [card.strategy]
-    return max(network.parameters(parse(text).select(layout)) for text in _united(texts))
+def _lists_with(image: np.ndarray, candidates: Iterable[Candidate]) -> set[frozenset[str]]:
+    """Return those lists of seen images, which models may share, that hold an image."""
+    identity, lists = image_identity(image), {candidate.seen for candidate in candidates}
+    return {one for one in lists if known_images([identity], one)[0]}
 
 
-def _united(strategies: Sequence[str]) -> list[str]:
-    """Return the union of strategies, or where they have several rates, each of them."""
-    try:
-        return [str(parse("+".join(strategies)))]
-    except ValueError:
-        return list(strategies)
-
-
-def _answer(candidate: Candidate, image: np.ndarray) -> Answer:
+def _answer(candidate: Candidate, image: np.ndarray, is_listed: bool) -> Answer:
     start = time.perf_counter()
     found = candidate.segment(image)
     seconds = time.perf_counter() - start
     objects = getattr(found, "objects", ONE_OBJECT)
     mask = found.mask if objects.exclusive else None
-    return Answer(candidate, found.probability, seconds, mask=mask, found=objects)
+    seen = is_listed or (False if candidate.lists_all else None)
+    return Answer(candidate, found.probability, seconds, mask=mask, found=objects, seen=seen)
 
 
 def _chosen(comparison: Comparison, choice: Choice) -> tuple[Answer, ...]:
@@ -384,4 +394,6 @@ def _score(
         seconds=answer.seconds,
         best=best,
         origin=candidate.origin,
+        seen=answer.seen,
+        lacks=answer.lacks,
     )

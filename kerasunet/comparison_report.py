@@ -17,7 +17,7 @@ from kerasunet.data.decoding import resize_mask
 from kerasunet.drawing import PREDICTION, TRUTH, draw_votes, overlay, png, shrunk, to_rgb
 
 COLUMNS = (
-    "image", "strategy", "model", "origin", "best", "dice", "iou", "hd95", "hd95_unit",
+    "image", "strategy", "model", "origin", "best", "seen", "dice", "iou", "hd95", "hd95_unit",
     "consensus_dice", "area_pixels", "area_mm2", "seconds", "trained_parameters", "threshold",
     "smallest_region_percent", "error",
 )  # fmt: skip
@@ -26,6 +26,7 @@ _FORMULA = re.compile(r"(^|[;\t\r\n])(?=\s*[=+\-@])")
 NOTICE = "Research use only. Not a medical device."
 _AGREEMENT = "Dice with the consensus, which is agreement and not quality"
 _ORIGIN = "Start, steps, size"
+_SEEN = {True: "yes", False: "no", None: "unknown"}
 _SIDE = 320
 _STYLE = """
 :root { color-scheme: light dark }
@@ -96,6 +97,7 @@ def _table_row(image: str, line: Score, choice: Choice) -> dict:
         "model": line.name,
         "origin": line.origin,
         "best": "yes" if line.best else "",
+        "seen": _SEEN[line.seen],
         "dice": _number(line.dice, 4),
         "iou": _number(line.iou, 4),
         "hd95": _number(line.hd95, 2),
@@ -161,16 +163,40 @@ def as_html(
 
 
 def score_table(scores: Sequence[Score]) -> str:
-    """Return the scores as an HTML table; the best rows say so in words, too."""
+    """Return the scores as an HTML table; its rows say in words which are best, and which not.
+
+    The caption tells what it means that a model has seen the image, or does not mark the object.
+    """
     against_truth = any(line.dice is not None for line in scores)
     columns = _columns(scores, against_truth)
     heads = "".join(f'<th scope="col"{_kind(head)}>{escape(head)}</th>' for head in columns)
     body = "".join(_row(line, columns) for line in scores)
     order = "Dice with the mask" if against_truth else _AGREEMENT
     return (
-        f"<table><caption>Sorted by {order}.</caption><thead><tr>{heads}</tr></thead>"
+        f"<table><caption><span>Sorted by {order}.{escape(_warnings(scores))}</span></caption>"
+        f"<thead><tr>{heads}</tr></thead>"
         f"<tbody>{body}</tbody></table>"
     )
+
+
+def remark(line: Score) -> str:
+    """Return in words why a mask cannot be the best; empty if it can."""
+    if line.lacks:
+        return f"not trained to mark {line.lacks}"
+    return "has seen this image" if line.seen else ""
+
+
+def _warnings(scores: Sequence[Score]) -> str:
+    """Return sentences on what the rows rest on; empty where all is as it should be."""
+    told = ""
+    if any(line.seen for line in scores):
+        told = (
+            " A model that has seen this image was trained on it or chosen by it: it does better "
+            "here than on new images, and is not called the best."
+        )
+    if unknown := [line.strategy for line in scores if line.seen is None]:
+        told += f" Nobody knows whether this image was seen by {', '.join(unknown)}."
+    return told
 
 
 def _columns(scores: Sequence[Score], against_truth: bool) -> dict:
@@ -182,7 +208,7 @@ def _columns(scores: Sequence[Score], against_truth: bool) -> dict:
         f"HD95 ({unit})": lambda s: f"{s.hd95:.1f}",
     }
     return {
-        "Layers trained": lambda s: f"{s.strategy} (best)" if s.best else s.strategy,
+        "Layers trained": _named,
         **(measured if against_truth else {}),
         "Dice with consensus": lambda s: f"{s.consensus_dice:.3f}",
         "Area (px)": lambda s: f"{s.area_pixels:,}",
@@ -191,6 +217,11 @@ def _columns(scores: Sequence[Score], against_truth: bool) -> dict:
         "Weights trained": lambda s: "" if s.trained is None else f"{s.trained:,}",
         **({_ORIGIN: lambda s: s.origin} if any(s.origin for s in scores) else {}),
     }
+
+
+def _named(line: Score) -> str:
+    told = "best" if line.best else remark(line)
+    return f"{line.strategy} ({told})" if told else line.strategy
 
 
 def _row(line: Score, columns: dict) -> str:
@@ -228,8 +259,9 @@ def _panels(comparison, verdict: Verdict, scores: Sequence[Score], *, truth) -> 
             value = f"Dice with the consensus {line.consensus_dice:.3f}"
         else:
             value = f"Dice {line.dice:.3f}"
+        told = ", ".join(filter(None, (value, remark(line))))
         drawn = draw_mask(image, verdict.masks[line.name], PREDICTION, longest=_SIDE)
-        panels.append(_figure(f"{line.strategy}: {value}", drawn))
+        panels.append(_figure(f"{line.strategy}: {told}", drawn))
     votes = draw_votes(comparison.image, verdict.votes, verdict.voters)
     panels.append(_figure(f"Agreement of {verdict.voters}", shrunk(votes, _SIDE)))
     consensus = draw_mask(image, verdict.consensus, PREDICTION, longest=_SIDE)

@@ -23,7 +23,7 @@ TRUTH = (0, 158, 115)
 PREDICTION = (230, 159, 0)
 FIRST_ONLY = (230, 159, 0)
 SECOND_ONLY = (86, 180, 233)
-BOTH = (240, 240, 240)
+BOTH = (204, 121, 167)
 OBJECT_COLORS = (
     PREDICTION,
     (86, 180, 233),
@@ -245,7 +245,7 @@ def draw_votes(
 def draw_difference(
     image: np.ndarray, first: np.ndarray, second: np.ndarray, *, opacity: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw two masks so that their difference shows: white where they agree, else in color.
+    """Draw two masks so that their difference shows; fainter, in purple, where they agree.
 
     Args:
         image: Gray or RGB, 0 to 255, `(height, width[, channels])`.
@@ -255,7 +255,7 @@ def draw_difference(
     Returns:
         The picture of the first mask, what it alone marks in orange; that of the second, in blue.
     """
-    canvas = _blend(to_rgb(image), np.array(BOTH), first & second, opacity=opacity / 2)
+    canvas = _blend(to_rgb(image), np.array(BOTH), first & second, opacity=0.7 * opacity)
     return (
         _blend(canvas, np.array(FIRST_ONLY), first & ~second, opacity=opacity),
         _blend(canvas, np.array(SECOND_ONLY), second & ~first, opacity=opacity),

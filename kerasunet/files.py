@@ -95,10 +95,12 @@ def expanded(path: str | os.PathLike) -> Path:
 
     Raises:
         TypeError: It is neither text nor a path.
-        ValueError: Nobody has such a home folder; or it is a link that leads to itself.
+        ValueError: It is empty, or a link that leads to itself; or nobody has such a home folder.
     """
     if isinstance(path, bytes) or not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"give a path as text or as a Path, not as {type(path).__name__}")
+    if isinstance(path, str) and not path.strip():
+        raise ValueError("the path is empty; give that of a folder or a file")
     given = Path(path)
     found = Path(os.path.expanduser(given))
     if found == given and str(given).startswith("~") and not os.path.lexists(given.parts[0]):

@@ -17,6 +17,7 @@ from kerasunet.adapt import adapt
 from kerasunet.adapt.settings import AdaptSettings
 from kerasunet.cli.predict import _models as asked_models
 from kerasunet.data import decode, load, read_image, resize_mask, split_cases
+from kerasunet.data.checking import check
 from kerasunet.drawing import write_png
 from kerasunet.files import FileWarning
 from kerasunet.inference import next_images, pool_of
@@ -95,6 +96,13 @@ def test_results_in_the_home_folder_are_there(data, verb, kind, monkeypatch):
     assert not (data.parent / "~").exists()
     with pytest.raises(ValueError, match="^~nobody1/x: nobody here has a home folder"):
         CALLS[verb]("~/../data", kind("~nobody1/x"))
+
+
+@pytest.mark.parametrize("path", ["", " "])
+def test_an_empty_path_is_not_the_current_folder(data, path, monkeypatch):
+    monkeypatch.chdir(data)
+    with pytest.raises(ValueError, match="the path is empty; give that of a folder or a file"):
+        check(path)
 
 
 def test_inputs_in_the_home_folder_are_found(data, tiny_model_file, tmp_path, monkeypatch):

@@ -84,10 +84,10 @@ def recognized(some: Sequence[str], known: Sequence[str]) -> np.ndarray:
         Bool, `(some,)`.
     """
     found = [text for text in known if text.strip("0")]
-    if not some or not found:
-        return np.zeros(len(some), bool)
     apart = distances(some, found)
-    near = np.flatnonzero(apart.min(axis=0) <= NEAR)
+    near = np.flatnonzero(apart.min(axis=0, initial=BITS) <= NEAR)
+    if not near.size:
+        return np.zeros(len(some), bool)
     most = most_bits([found[place] for place in near], found)
     has_detail = np.array([bool(text.strip("0")) for text in some])
     return (apart[:, near] <= most).any(axis=1) & has_detail
@@ -119,8 +119,8 @@ def image_identities(cases: Sequence[Case]) -> dict[str, str]:
 
     def identify(indices: Sequence[int], put: PutRow) -> None:
         def keep(index: int, sample: Sample) -> None:
-            row = np.concatenate([_digest(sample.image), _bits(sample.image)]).reshape(_ROW)
-            put(index, row, np.zeros(_ROW[:2], bool))
+            row = np.frombuffer(bytes.fromhex(image_identity(sample.image)), np.uint8)
+            put(index, row.reshape(_ROW), np.zeros(_ROW[:2], bool))
 
         load_each(read, indices, keep)
 
@@ -130,6 +130,11 @@ def image_identities(cases: Sequence[Case]) -> dict[str, str]:
         rows = cached_rows(read, _ROW, identify).images
         found |= {case.key: row.tobytes().hex() for case, row in zip(read, rows, strict=True)}
     return found
+
+
+def image_identity(image: np.ndarray) -> str:
+    """Return the 80 digits of `image_identities` for an image as a file holds it, 0 to 255."""
+    return np.concatenate([_digest(image), _bits(image)]).tobytes().hex()
 
 
 def united(identities: Iterable[str]) -> tuple[str, ...]:

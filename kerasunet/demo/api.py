@@ -17,6 +17,7 @@ from kerasunet.demo.visitors import (
     new_file,
     open_image,
     simulate_example,
+    whole_number,
     with_truth,
 )
 from kerasunet.drawing import png
@@ -32,7 +33,7 @@ def build(context: Context) -> None:
         images = gr.File(label="images", file_count="multiple")
         text, model = gr.Textbox("", label="modality"), gr.Textbox(label="model")
         threshold, smallest = gr.Number(0.5, label="threshold"), gr.Number(0, label="smallest")
-        whole = gr.Number(0, label="frame", precision=0)
+        whole = gr.Number(0, label="frame")
         chosen = gr.Textbox("", label="object")
         table, facts = gr.JSON(label="table"), gr.JSON(label="facts")
         file, second = gr.File(label="file"), gr.File(label="second file")
@@ -194,7 +195,7 @@ class _Endpoints:
             Image and mask as PNG files.
         """
         wanted = _modality(modality) or next(iter(MODALITIES))
-        made = _guarded(simulate_example, wanted, int(number or 0))
+        made = _guarded(simulate_example, wanted, _guarded(whole_number, "number", number or 0, 0))
         pictures = {"": made.pixels.astype("uint8"), "_mask": made.truth}
         image, mask = (
             self._file(request, f"{made.name}{ending}.png", png(picture))
@@ -241,7 +242,7 @@ def _areas(mask: np.ndarray, image: InputImage) -> dict[str, Any]:
 def _read(image: str | None, frame: int | None) -> InputImage:
     if not image:
         raise _error("give an image file")
-    return _guarded(open_image, image, int(frame or 0))
+    return _guarded(open_image, image, _guarded(whole_number, "frame", frame or 0, 0))
 
 
 def _choice(threshold: float | None, smallest: float | None) -> Choice:

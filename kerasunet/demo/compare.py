@@ -28,12 +28,15 @@ from kerasunet.demo.context import (
     problem_html,
 )
 from kerasunet.demo.visitors import (
+    COLORED,
     EXAMPLES,
+    FRAME,
     MODALITIES,
     InputImage,
     new_file,
     open_image,
     simulate_example,
+    whole_number,
     with_truth,
 )
 
@@ -149,9 +152,7 @@ class _Tab:
         self.truth = gr.File(label="True mask (optional)", height=116, elem_id="compare-truth")
         self.truth_note = gr.HTML(elem_id="compare-truth-note", elem_classes="note")
         with gr.Accordion("Files of several frames or slices", open=False):
-            self.frame = gr.Number(
-                0, label="Frame or slice, from 0", precision=0, minimum=0, elem_id="compare-frame"
-            )
+            self.frame = gr.Number(0, label=FRAME, elem_id="compare-frame")
         self.loading = gr.HTML(
             note_html("Loading models."), elem_id="compare-loading", elem_classes="note"
         )
@@ -185,6 +186,11 @@ class _Tab:
         opened = gr.context.Context.root_block.load
         for event in (opened, self.timer.tick):
             event(self._show_loading, None, [self.loading, self.timer], **QUIET)
+
+    @property
+    def _no_truth(self) -> dict:
+        """The updates that take away the true mask."""
+        return {self.truth: None, self.truth_note: ""}
 
     @property
     def _scored(self) -> list:
@@ -225,7 +231,8 @@ class _Tab:
             self.context.added.change(self._open_again, given, results, **running),
             self.object.input(self._choose_object, chosen, results, **running),
         ]
-        for event in opened:
+        cleared = self.image.clear(self._clear, self.key, results, **running)
+        for event in (*opened, cleared):
             self.difference.follow(event)
         told = [
             event(self._set_truth, [self.truth, *given], results, **running)
@@ -235,28 +242,43 @@ class _Tab:
             # The controls may have moved while the models ran.
             self._show_scores_on(event.then)
 
-    # What happens when an image comes
+    # What happens when an image comes or goes
 
     def _open_new(self, request: gr.Request, path, frame, truth, key, *given):
         return self._open_file(request, path, 0, truth, key, *given) | {self.frame: 0}
 
+    def _clear(self, key):
+        """Take the image away, and what was found in it; what was chosen stays for the next one."""
+        result = self.context.results.get(key)
+        if result is None:
+            return {self.note: ""}
+        return {
+            self.key: self.context.results.keep(replace(result, is_cleared=True)),
+            **dict.fromkeys((self.viewer, self.table, self.objects, self.note), ""),
+            self.captions: {},
+            self.object: gr.Radio(visible=False),
+            self.downloads.row: gr.Row(visible=False),
+            **self._no_truth,
+        }
+
     def _open_file(self, request: gr.Request, path, frame, truth, key, *given):
         self.context.files.keep(request, path, truth)
-        before = self.context.results.get(key)
+        before = self.context.results.get(key, even_cleared=True)
         if path is None:
             return {self.note: note_html("Add an image first.")}
         try:
-            image = open_image(path, int(frame or 0))
+            image = open_image(path, whole_number(FRAME, frame or 0, 0))
         except ValueError as error:
             return {self.note: problem_html(error)}
-        cleared = {self.truth: None, self.truth_note: ""} if key else {}
+        cleared = self._no_truth if key else {}
         if truth and not key:
             image, cleared = self._with_truth(image, truth)
         return self._compare(image, before, *given) | cleared
 
     def _open_example(self, event: gr.EventData, key, modality, *given):
-        image, before = simulate_example(*EXAMPLES[event.index]), self.context.results.get(key)
-        cleared = {self.image: None, self.truth: None, self.truth_note: "", self.frame: 0}
+        image = simulate_example(*EXAMPLES[event.index])
+        before = self.context.results.get(key, even_cleared=True)
+        cleared = {self.image: None, self.frame: 0, **self._no_truth}
         return self._compare(image, before, "", *given) | cleared | {self.modality: ""}
 
     def _open_again(self, key, *given):
@@ -269,7 +291,8 @@ class _Tab:
         self.context.files.keep(request, path)
         before = self.context.results.get(key)
         if before is None:
-            return {self.truth_note: note_html("It will be used as soon as there is an image.")}
+            later = note_html("It will be used as soon as there is an image.")
+            return {self.key: None, self.truth_note: later if path else ""}
         image, note = self._with_truth(before.image, path)
         return self._show(replace(before, image=image), *given[2:]) | note
 
@@ -293,8 +316,10 @@ class _Tab:
             return bare, {self.truth_note: problem_html(error)}
         assert given.truth is not None, "it has just been read"
         parts = f" as {', '.join(given.parts)}" if given.parts else ""
-        note = note_html(f"The mask covers {100 * given.truth.mean():.1f} % of the image{parts}.")
-        return given, {self.truth_note: note}
+        words = f"The mask covers {100 * given.truth.mean():.1f} % of the image{parts}."
+        if not parts and self._objects_for(image):
+            words += " It counts as that of the object that you compare."
+        return given, {self.truth_note: note_html(words)}
 
     def _objects_for(self, image: InputImage) -> tuple[str, ...]:
         """Return the objects of the first model for an image that finds several, if any."""
@@ -321,7 +346,9 @@ class _Tab:
         if result.whole.objects:
             kept = before.object if before and before.object in result.whole.objects else ""
             result = replace(result, object=kept or result.whole.objects[0])
-        updates |= {self.object: _object_choices(result)}
+        objects = [*result.whole.objects]
+        value = {"value": result.object or None, "visible": bool(objects)}
+        updates |= {self.object: gr.Radio(objects, **value)}
         if before is None or before.choices != result.choices:
             updates |= self._choose_all(result) | self.difference.choices(result)
             chosen = result.names
@@ -363,21 +390,11 @@ class _Tab:
         return ""
 
 
-def _object_choices(result: Result) -> gr.Radio:
-    names = [*result.whole.objects]
-    return gr.Radio(names, value=result.object or None, visible=bool(names))
-
-
 def _description(image: InputImage, models: tuple[SavedModel, ...]) -> str:
-    height, width = image.pixels.shape[:2]
-    spacing = image.spacing
-    scale = f"{spacing[0]:.3g} × {spacing[1]:.3g} mm per pixel" if spacing else "unknown pixel size"
-    label = MODALITIES[image.modality]
-    guessed = "guessed from grain and symmetry; you can correct it below"
-    how = guessed if image.is_guess else "as you chose"
-    words = f"{image.title}: {width} × {height} pixels, {scale}. Treated as {label} ({how})."
+    words = image.description
     if not any(model.modality for model in models):
         words += (
             " No model here was fine-tuned for this kind of image; the pre-trained one is shown."
         )
-    return note_html(words)
+    warning = problem_html(f"{image.name}: {COLORED}") if image.is_colored else ""
+    return note_html(words) + warning

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from statistics import mean
@@ -14,11 +14,22 @@ import gradio as gr
 from kerasunet.comparison import Candidate, Choice, compare
 from kerasunet.comparison_report import as_csv, mask_files, pack, rows, safe_name
 from kerasunet.demo.context import MODEL_QUEUE, Context, Result, SavedModel, note_html, problem_html
-from kerasunet.demo.visitors import MODALITIES, InputImage, new_file, open_image, with_truth
+from kerasunet.demo.visitors import (
+    COLORED,
+    MODALITIES,
+    InputImage,
+    new_file,
+    open_image,
+    with_truth,
+)
 from kerasunet.drawing import png
 
 FILE_LIMIT = 100
 _MASK_ENDING = "_mask"
+_CAPTION = (
+    "<caption><span>Scored are images with a mask that the model was neither trained on nor chosen "
+    "by.</span></caption>"
+)
 _HINT = f"<p>Up to {FILE_LIMIT} files. scan_mask.png is the true mask of scan.png.</p>"
 
 
@@ -29,10 +40,12 @@ class BatchResults:
     Attributes:
         lines: Rows of the table; an unusable file has one with its error.
         files: Masks, as PNG, by name in the zip.
+        warnings: What to know of images that were compared.
     """
 
     lines: list[dict]
     files: dict[str, bytes]
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def zip(self) -> bytes:
@@ -91,6 +104,8 @@ def run(
             if mask:
                 opened = with_truth(opened, mask, objects_of(candidates))
             opened = replace(opened, name=name)
+            if opened.is_colored:
+                results.warnings.append(f"{name}: {COLORED}")
             folder = f"{number:03d}_{safe_name(name)}"
             _add(results, folder, opened, candidates=candidates, choice=choice)
         except ValueError as error:
@@ -185,16 +200,23 @@ def table_html(lines: list[dict]) -> str:
             told = [line["strategy"], *([line["object"]] if "object" in line else [])]
             by_strategy.setdefault(", ".join(told), []).append(line)
     body = "".join(_strategy_row(strategy, found) for strategy, found in by_strategy.items())
-    heads = ("Layers trained", "Images", "Mean Dice", "Mean Dice with consensus", "Mean area (px)")
+    heads = (
+        *("Layers trained", "Images", "Seen in training", "Images scored", "Mean Dice"),
+        *("Mean Dice with consensus", "Mean area (px)"),
+    )
     cells = "".join(f'<th scope="col">{head}</th>' for head in heads)
-    return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>" if body else ""
+    table = f"<table>{_CAPTION}<thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
+    return table if body else ""
 
 
 def _strategy_row(strategy: str, lines: list[dict]) -> str:
-    dices = [float(line["dice"]) for line in lines if line["dice"]]
+    new = [line for line in lines if line["seen"] != "yes"]
+    dices = [float(line["dice"]) for line in new if line["dice"]]
     values = (
         len(lines),
-        f"{mean(dices):.3f} ({len(dices)})" if dices else "no masks given",
+        len(lines) - len(new),
+        len(dices),
+        f"{mean(dices):.3f}" if dices else "–",
         f"{mean(float(line['consensus_dice']) for line in lines):.3f}",
         f"{mean(line['area_pixels'] for line in lines):,.0f}",
     )
@@ -205,7 +227,7 @@ def _strategy_row(strategy: str, lines: list[dict]) -> str:
 def _summary_html(results: BatchResults, given: list) -> str:
     errors = [line["error"] for line in results.lines if "error" in line]
     note = note_html(f"{len(given) - len(errors)} of {len(given)} images compared.")
-    return note + "".join(map(problem_html, errors))
+    return note + "".join(map(problem_html, [*errors, *results.warnings]))
 
 
 def _modalities() -> list[tuple[str, str]]:

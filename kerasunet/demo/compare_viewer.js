@@ -6,7 +6,7 @@ const legend = root.querySelector(".legend");
 const settings = { threshold: 0.5, opacity: 0.35, smallest: 0, view: "Overlay", names: null };
 const zoom = { factor: 1, x: 0, y: 0 };
 const TRUTH = [0, 204, 150], MASK = [255, 170, 0];
-const MOST_ZOOM = 16;
+const MOST_ZOOM = 16, EMPTY = grid.innerHTML;
 let scene = null, scores = {}, panels = [], coming = "", waiting = false;
 
 // ---- loading a scene
@@ -27,7 +27,7 @@ function everyFourth(data) {
 }
 
 async function load() {
-  if (!props.value) return;
+  if (!props.value) return clear();
   const wanted = JSON.parse(props.value);
   showAllIfModelsChanged(wanted);
   const image = await pixels(wanted.image);
@@ -37,13 +37,21 @@ async function load() {
     const mask = panel.mask ? everyFourth(await pixels(panel.mask)) : null;
     maps.push({ levels: everyFourth(await pixels(panel.levels)), mask });
   }
-  if (JSON.parse(props.value).key !== wanted.key) return;
+  if (!props.value || JSON.parse(props.value).key !== wanted.key) return;
   const another = scene?.source !== wanted.image;
   scene = { ...wanted, source: wanted.image, image, truth };
   build(maps);
   if (another) resetZoom();
   root.dataset.key = scene.key;
   draw();
+}
+
+function clear() {
+  scene = null;
+  scores = {};
+  panels = [];
+  grid.innerHTML = EMPTY;
+  legend.replaceChildren();
 }
 
 // Called before the pictures are decoded: a choice made meanwhile applies to the new panels.
@@ -139,12 +147,17 @@ function rim(mask, depth) {
 
 // ---- drawing
 function draw() {
-  if (!scene || waiting) return;
+  if (waiting) return;
   waiting = true;
   requestAnimationFrame(() => { waiting = false; paintAll(); });
 }
 
 function paintAll() {
+  if (scene) paintPanels();
+  root.dataset.drawn = Number(root.dataset.drawn || 0) + 1;
+}
+
+function paintPanels() {
   const votes = new Uint8Array(scene.width * scene.height);
   const shown = panels.filter((panel) => panel.levels && isShown(panel));
   const masks = new Map(shown.map((panel) => [panel, maskOf(panel)]));
@@ -155,9 +168,8 @@ function paintAll() {
     panel.figure.hidden = !isShown(panel);
     if (!panel.figure.hidden) paint(panel, masks.get(panel), votes, asked.length, rimOfTruth);
   }
-  showLegend(asked.length);
+  showLegend(asked.length, shown.filter((panel) => !asked.includes(panel)));
   showScores();
-  root.dataset.drawn = Number(root.dataset.drawn || 0) + 1;
 }
 
 function isShown(panel) {
@@ -214,14 +226,21 @@ function showScores() {
   }
 }
 
-function showLegend(voters) {
+function showLegend(voters, others) {
+  const without = others.length ? ` (without ${others.map((panel) => panel.label).join(", ")})` : "";
   const bar = (colors) => `<i class="bar" style="background:linear-gradient(90deg,${colors.map((c) => `rgb(${c})`).join()})"></i>`;
   const key = (color, words) => `<span><i style="background:rgb(${color})"></i>${words}</span>`;
   const parts = [key(MASK, "model")];
   if (scene.truth) parts.push(key(TRUTH, "true mask"));
-  if (voters > 1) parts.push(`<span>1 ${bar(scene.colors.votes[voters].slice(1))} ${voters} strategies agree</span>`);
+  if (voters > 1) parts.push(`<span>1 ${bar(scene.colors.votes[voters].slice(1))} ${voters} strategies agree${escaped(without)}</span>`);
   if (settings.view === "Probability") parts.push(`<span>0 ${bar(scene.colors.levels)} 1 probability</span>`);
   legend.innerHTML = parts.join("");
+}
+
+function escaped(text) {
+  const span = document.createElement("span");
+  span.textContent = text;
+  return span.innerHTML;
 }
 
 // ---- zoom, in step across all panels

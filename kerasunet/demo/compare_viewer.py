@@ -18,6 +18,7 @@ import gradio as gr
 import numpy as np
 
 from kerasunet.comparison import Answer, Choice, Comparison, Score, judge
+from kerasunet.comparison_report import remark
 from kerasunet.data.decoding import resize_mask
 from kerasunet.demo.context import QUIET, Context, Result
 from kerasunet.demo.visitors import EXAMPLES, MODALITIES, new_file, simulate_example
@@ -140,9 +141,10 @@ def _panel(answer) -> dict:
 
 
 def _caption(line: Score) -> str:
+    value = f"{line.consensus_dice:.3f} with consensus"
     if line.dice is not None:
-        return f"Dice {line.dice:.3f}"
-    return f"{line.consensus_dice:.3f} with consensus"
+        value = f"Dice {line.dice:.3f}"
+    return ", ".join(filter(None, (value, remark(line))))
 
 
 def _short(count: int) -> str:
@@ -190,7 +192,7 @@ def _objects_of(answer: Answer, result: Result) -> str:
         assert about is not None, "it finds this object"
         mask, color = about.masked(0.5), object_color(number)
         drawn = overlay(drawn, resize_mask(mask, image.shape[:2]), color)
-        truth = result.image.parts.get(name)
+        truth = result.truth_of(name)
         area = area_mm2(mask, spacing)
         cells = [
             f"{np.count_nonzero(mask):,}",
@@ -201,7 +203,8 @@ def _objects_of(answer: Answer, result: Result) -> str:
         listed = "".join(f"<td>{cell}</td>" for cell in cells)
         rows.append(f'<tr><th scope="row">{swatch} {escape(name)}</th>{listed}</tr>')
     head = "".join(f'<th scope="col">{one}</th>' for one in heads)
-    label = escape(f"{answer.candidate.strategy}: {answer.found}")
+    told = ", has seen this image" if answer.seen else ""
+    label = escape(f"{answer.candidate.strategy}: {answer.found}{told}")
     return (
         f'<figure class="objects"><img alt="{label}" src="{data_url(drawn)}">'
         f"<figcaption>{label}</figcaption></figure>"

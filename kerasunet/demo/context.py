@@ -24,9 +24,9 @@ from kerasunet.comparison import (
     Verdict,
     judge,
     score,
-    trained_parameters,
 )
-from kerasunet.demo.visitors import MODALITIES, InputImage, VisitorFiles
+from kerasunet.demo.layers_network import trained_parameters
+from kerasunet.demo.visitors import MODALITIES, InputImage, VisitorFiles, in_page_words
 from kerasunet.objects import ONE_OBJECT, modality_of
 
 _MOST_BYTES = 2 << 30
@@ -40,11 +40,13 @@ class Result:
         image: The image.
         whole: The answers about all objects.
         object: Which object is compared, where there are several; empty for the first.
+        is_cleared: Whether the visitor has taken the image away.
     """
 
     image: InputImage
     whole: Comparison
     object: str = ""
+    is_cleared: bool = False
 
     @cached_property
     def comparison(self) -> Comparison:
@@ -59,7 +61,13 @@ class Result:
     @property
     def truth(self) -> np.ndarray | None:
         """The true mask of that object, bool, or `None`."""
-        return self.image.parts.get(self.shown, self.image.truth)
+        return self.truth_of(self.shown)
+
+    def truth_of(self, name: str) -> np.ndarray | None:
+        """Return the true mask of an object; one of a single object is of what is looked at."""
+        is_known_apart = bool(name and self.image.parts)
+        truth = self.image.truth if name == self.shown and not is_known_apart else None
+        return self.image.parts.get(name, truth)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -116,14 +124,14 @@ class ResultStore:
                 total -= self._results.pop(other).nbytes
         return key
 
-    def get(self, key: ResultKey | None) -> Result | None:
-        """Return the result of a key; `None` for none, or where it had to make room."""
+    def get(self, key: ResultKey | None, even_cleared: bool = False) -> Result | None:
+        """Return the result of a key; `None` for none, or where it was cleared or made room."""
         with self._lock:
             if key is None or key not in self._results:
                 return None
             result = self._results.pop(key)
             self._results[key] = result  # The last is the one used last.
-            return result
+        return None if result.is_cleared and not even_cleared else result
 
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
@@ -201,7 +209,7 @@ def note_html(words: str) -> str:
 
 def problem_html(problem: object) -> str:
     """Return an error, or words that describe a problem, as HTML."""
-    return f'<p role="alert" class="problem">{escape(str(problem))}</p>'
+    return f'<p role="alert" class="problem">{escape(in_page_words(str(problem)))}</p>'
 
 
 _USUAL_OBJECTS = {"xray": ("lungs",)}
@@ -223,6 +231,12 @@ class SavedModel:
     file: str
     modality: str
 
+    @classmethod
+    def of_visitor(cls, name: str, path: Path) -> SavedModel:
+        """Return the model that a visitor trained, of the kind of image that its card names."""
+        kind = models.card(path).kind_of_image
+        return cls(name, str(path), kind if kind in MODALITIES else "")
+
     @cached_property
     def card(self) -> models.ModelCard:
         return models.card(self.file)
@@ -233,7 +247,8 @@ class SavedModel:
         if self.is_pretrained:
             return ()
         names = self.card.marked.names
-        return _USUAL_OBJECTS.get(self.modality, ()) if names == ONE_OBJECT.names else names
+        usual = () if self.is_visitors else _USUAL_OBJECTS.get(self.modality, ())
+        return usual if names == ONE_OBJECT.names else names
 
     @property
     def is_pretrained(self) -> bool:
@@ -353,7 +368,8 @@ def _load(model: SavedModel) -> Candidate:
     try:
         segment = Segmenter(model.file, engine=engine)
         segment(np.zeros((32, 32), np.uint8))
-        trained = 0 if model.is_pretrained else trained_parameters(model.card)
+        trained = _trained(model)
+        seen, complete = models.seen_images(model.card)
     except Exception as error:  # Each engine has its own errors; the page must stay usable.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"model {model.name} cannot be loaded: {reason}") from error
@@ -365,4 +381,13 @@ def _load(model: SavedModel) -> Candidate:
         segment=segment,
         origin=", ".join(model.card.origin.values()),
         objects=model.objects,
+        seen=seen,
+        lists_all=complete and bool(seen),
     )
+
+
+def _trained(model: SavedModel) -> int | None:
+    """Return how many weights were fine-tuned; `None` for a start, whose training was another."""
+    if model.is_pretrained:
+        return 0
+    return None if model.card.is_start else trained_parameters(model.card)

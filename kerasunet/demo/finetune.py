@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +13,26 @@ from kerasunet.adapt.background import RESULT, AdaptProgress, BackgroundAdaptati
 from kerasunet.adapt.settings import BUDGETS, AdaptSettings
 from kerasunet.data.checking import Report
 from kerasunet.demo import finetune_rendering as rendering
-from kerasunet.demo.context import PRETRAINED, QUIET, Context, SavedModel, problem_html
+from kerasunet.demo.context import QUIET, Context, SavedModel, problem_html
 from kerasunet.demo.finetune_jobs import (
-    IMAGE_SIZES,
-    OPTIMIZATION,
     STRATEGIES,
     MaskChoice,
     TrainingJobs,
     Workspace,
     adapt_settings,
-    harmless_table,
-    present,
+    files_of_adaptation,
+    files_of_run,
     settings,
 )
 from kerasunet.runs.background import BackgroundRun, Progress
 from kerasunet.runs.directory import RunDirectory
 from kerasunet.runs.preparation import fitting_start
-from kerasunet.training.settings import FinetuneSettings, Optimization
+from kerasunet.training.settings import FinetuneSettings
 
 _BUSY = {"api_visibility": "private", "show_progress": "minimal"}
 _SECONDS_BETWEEN_POLLS = 1.0
+_NO_FILES = gr.update(value=None, visible=False)
 _EXAMPLE = "simulated-ultrasound:40"
-_MODEL = ("model.keras", "model.md", "model.json")
 
 
 def build(context: Context) -> None:
@@ -50,12 +48,13 @@ def build(context: Context) -> None:
     adaptation.draw()
     gr.Markdown("### Or choose what to train yourself")
     run.draw()
-    data.connect([run.start, adaptation.start, run.init])
+    data.connect(run, adaptation)
     adaptation.connect()
     run.connect()
     gr.context.Context.root_block.unload(data.leave)
 
 
+_Updates = dict[gr.Component, Any]
 _NAMED_ALONE = f"(text) => {list(STRATEGIES)}.includes(text) ? text : null"
 
 
@@ -73,9 +72,8 @@ class _Data(_Part):
     def draw(self) -> None:
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                self.archive = gr.File(
-                    label="Zip file", file_types=[".zip"], height=130, elem_id="finetune-zip"
-                )
+                # Of any type: Gradio would refuse another, but leave what an earlier one led to.
+                self.archive = gr.File(label="Zip file", height=130, elem_id="finetune-zip")
                 gr.HTML(rendering.FORMATS_HTML, elem_classes="note")
             with gr.Column(scale=2, min_width=300):
                 with gr.Group(visible=self.context.local):
@@ -100,11 +98,14 @@ class _Data(_Part):
             self.choose = gr.Button("Check again")
         self.found = gr.HTML(elem_id="finetune-check", elem_classes="check")
 
-    def connect(self, ready: Sequence[gr.Component]) -> None:
-        """Say what happens; `ready` are the buttons that then may be pressed, and the start."""
-        checked = [self.found, *ready]
+    def connect(self, run: _Run, adaptation: _Adaptation) -> None:
+        """Say what happens, to the two jobs as well."""
+        self.run, self.adaptation = run, adaptation
+        checked = [self.found, self.archive, self.folder, run.init]
+        checked += [part for job in (run, adaptation) for part in (job.start, *job.shown_parts)]
         chosen = [self.objects, self.threshold]
         self.archive.upload(self._open_archive, [self.archive, *chosen], checked, **_BUSY)
+        self.archive.clear(self._forget, None, checked, **_BUSY)
         again = [self.choose.click, self.objects.submit, self.threshold.submit]
         gr.on(again, self._choose, chosen, checked, **_BUSY)
         if self.context.local:  # Else strangers could look into folders of this machine.
@@ -120,44 +121,64 @@ class _Data(_Part):
 
     def _open_archive(
         self, path: str | None, objects: str, threshold: str | None, request: gr.Request
-    ) -> list[Any]:
+    ) -> _Updates:
         self.context.files.keep(request, path)
         archive = Path(path or "")
-        return self._checked(
+        checked = self._checked(
             request, lambda own: own.open_archive(archive, MaskChoice.of(objects, threshold))
         )
+        return {**checked, self.folder: ""}
 
     def _open_folder(
         self, text: str, objects: str, threshold: str | None, request: gr.Request
-    ) -> list[Any]:
+    ) -> _Updates:
         def check(own: Workspace) -> Report:
             return own.open_data(text.strip(), MaskChoice.of(objects, threshold))
 
-        return self._checked(request, check, self.context.require_folders)
+        return {**self._checked(request, check, self.context.require_folders), self.archive: None}
 
-    def _choose(self, objects: str, threshold: str | None, request: gr.Request) -> list[Any]:
+    def _choose(self, objects: str, threshold: str | None, request: gr.Request) -> _Updates:
         return self._checked(request, lambda own: own.choose(MaskChoice.of(objects, threshold)))
 
-    def _open_example(self, request: gr.Request) -> list[Any]:
-        return self._checked(request, lambda own: own.open_data(_EXAMPLE))
+    def _open_example(self, request: gr.Request) -> _Updates:
+        checked = self._checked(request, lambda own: own.open_data(_EXAMPLE))
+        return {**checked, self.archive: None, self.folder: ""}
+
+    def _forget(self, request: gr.Request) -> _Updates:
+        workspace = self.jobs.workspace(request.session_hash)
+        workspace.forget_data()
+        return {self.found: "", **self._idle(workspace), **self._ready(False)}
 
     def _checked(
         self,
         request: gr.Request,
         check: Callable[[Workspace], Report],
         require: Callable[[gr.Request], None] | None = None,
-    ) -> list[Any]:
-        """Return what the check found, whether training may begin, and the start that fits."""
-        blocked = [*[gr.update(interactive=False)] * 2, gr.update()]
+    ) -> _Updates:
+        """Return what the check found, whether training may begin, and the start that fits.
+
+        What came out for earlier images goes.
+        """
         try:
             (require or self.context.require_training)(request)
-            report = check(self.jobs.workspace(request.session_hash))
+            workspace = self.jobs.workspace(request.session_hash)
+            report = check(workspace)
         except (ValueError, OSError) as error:
-            return [problem_html(error), *blocked]
+            return {self.found: problem_html(error), **self._ready(False)}
+        shown = {self.found: rendering.check_html(report), **self._idle(workspace)}
         if report.data is None or report.counts()["error"]:
-            return [rendering.check_html(report), *blocked]
-        fitting = gr.update(value=fitting_start(report.data))
-        return [rendering.check_html(report), *[gr.update(interactive=True)] * 2, fitting]
+            return shown | self._ready(False)
+        return shown | self._ready(True) | {self.run.init: fitting_start(report.data)}
+
+    def _ready(self, is_ready: bool) -> _Updates:
+        """Return whether training may begin."""
+        return {job.start: gr.update(interactive=is_ready) for job in (self.run, self.adaptation)}
+
+    def _idle(self, workspace: Workspace) -> _Updates:
+        """Return updates that take away what came out for earlier images, if nothing runs."""
+        if workspace.is_training:
+            return {}
+        return {**self.run.nothing(), **self.adaptation.nothing()}
 
 
 class _Job(_Part, ABC):
@@ -183,7 +204,7 @@ class _Job(_Part, ABC):
         """Return the latest job of a visitor."""
 
     @abstractmethod
-    def shown(self, progress: Any, workspace: Workspace) -> dict[gr.Component, Any]:
+    def shown(self, progress: Any, workspace: Workspace) -> _Updates:
         """Return updates that show how far the job has come."""
 
     @abstractmethod
@@ -195,15 +216,24 @@ class _Job(_Part, ABC):
         self.files = gr.File(label=label, visible=False, interactive=False, elem_id=elem_id)
         self.timer = gr.Timer(_SECONDS_BETWEEN_POLLS, active=False)
 
+    @property
+    def shown_parts(self) -> list[gr.Component]:
+        """The components that show what came out, which are empty before and after."""
+        return [self.status, self.result, self.files, *self.more]
+
+    def nothing(self) -> _Updates:
+        """Return updates that take away what came out."""
+        hidden = {part: gr.update(visible=False) for part in self.more[:1]}
+        return {self.status: "", self.result: "", self.files: _NO_FILES, **hidden}
+
     def connect(self) -> None:
         """Say what happens."""
-        shown = [self.start, self.cancel, self.status, self.result, self.files, self.timer]
-        shown += [*self.more, self.context.added]
+        shown = [self.start, self.cancel, self.timer, *self.shown_parts, self.context.added]
         self.start.click(self._start, self.asked, shown, **_BUSY)
         self.timer.tick(self._poll, self.context.added, shown, **QUIET)
         self.cancel.click(self._cancel, None, None, **QUIET)
 
-    def _start(self, request: gr.Request, *asked: Any) -> dict[gr.Component, Any]:
+    def _start(self, request: gr.Request, *asked: Any) -> _Updates:
         try:
             self.context.require_training(request)
             wanted = self.settings(self.jobs.workspace(request.session_hash), *asked)
@@ -216,11 +246,11 @@ class _Job(_Part, ABC):
             self.start: gr.update(interactive=False),
             self.cancel: gr.update(visible=True),
             self.result: "",
-            self.files: gr.update(value=None, visible=False),
+            self.files: _NO_FILES,
             self.timer: gr.update(active=True),
         }
 
-    def _poll(self, added: tuple[SavedModel, ...], request: gr.Request) -> dict[gr.Component, Any]:
+    def _poll(self, added: tuple[SavedModel, ...], request: gr.Request) -> _Updates:
         """Show what is new about the job, and in the end what came out of it."""
         workspace = self.jobs.workspace(request.session_hash)
         job = self.latest(workspace)
@@ -241,7 +271,7 @@ class _Job(_Part, ABC):
             shown |= {self.result: html, self.files: gr.update(value=files, visible=True)}
             name = f"{self.name}-{workspace.runs}"
             if model.is_file() and all(one.name != name for one in added):
-                shown[self.context.added] = (*added, SavedModel(name, str(model), ""))
+                shown[self.context.added] = (*added, SavedModel.of_visitor(name, model))
         return shown
 
     def _cancel(self, request: gr.Request) -> None:
@@ -280,7 +310,7 @@ class _Adaptation(_Job):
     def latest(self, workspace: Workspace) -> BackgroundAdaptation | None:
         return workspace.adaptation
 
-    def shown(self, progress: AdaptProgress, workspace: Workspace) -> dict[gr.Component, Any]:
+    def shown(self, progress: AdaptProgress, workspace: Workspace) -> _Updates:
         return {self.status: rendering.adaptation_html(progress)}
 
     def outcome(
@@ -289,8 +319,7 @@ class _Adaptation(_Job):
         if progress.state != "finished":
             return None
         folder = directory / RESULT
-        names = (*_MODEL, "answer.md", "report.html", "cases.csv")
-        return rendering.answer_html(folder), present(folder, names), folder / "model.keras"
+        return rendering.answer_html(folder), files_of_adaptation(folder), folder / "model.keras"
 
 
 class _Run(_Job):
@@ -300,7 +329,9 @@ class _Run(_Job):
 
     def draw(self) -> None:
         """Add the components to the page that is being built."""
-        self._draw_settings()
+        fields = rendering.run_fields([model.name for model in self.context.models.registered])
+        self.usual, *self.asked = fields
+        self.strategy, _, self.init, *_ = self.asked
         with gr.Row():
             self.start = gr.Button("Train", variant="primary", interactive=False)
             self.cancel = gr.Button("Cancel", variant="stop", visible=False)
@@ -310,59 +341,7 @@ class _Run(_Job):
             self.pictures = gr.HTML(elem_id="finetune-pictures", apply_default_css=False)
         self.result = gr.HTML(elem_id="finetune-result", apply_default_css=False)
         self.draw_files("Model, card and numbers", "finetune-files")
-        self.asked = [self.strategy, self.steps, self.init, self.image_size, self.rate]
         self.more = [self.live, self.curves, self.pictures]
-
-    def _draw_settings(self) -> None:
-        with gr.Row():
-            self.usual = gr.Radio(
-                STRATEGIES, value=STRATEGIES[0], label="Strategy", elem_id="finetune-usual",
-                scale=2, min_width=320,
-            )  # fmt: skip
-            # No dropdown with free text: of "all" and Enter, it makes the first name with these
-            # letters, shallow:3.
-            self.strategy = gr.Textbox(
-                STRATEGIES[0],
-                label="or any strategy from the Layers tab",
-                info="auto chooses from your images",
-                elem_id="finetune-strategy",
-            )
-            steps = OPTIMIZATION["steps"]
-            self.steps = gr.Number(
-                Optimization.steps,
-                minimum=steps.minimum,
-                maximum=steps.maximum,
-                precision=0,
-                label="Steps",
-                info=f"{steps.help}, {Optimization.batch_size} images each",
-                elem_id="finetune-steps",
-            )
-        self._draw_more()
-
-    def _draw_more(self) -> None:
-        names = [model.name for model in self.context.models.registered]
-        with gr.Accordion("More", open=False), gr.Row():
-            self.init = gr.Dropdown(
-                names,
-                value=PRETRAINED if PRETRAINED in names else None,
-                label="Start from",
-                info="Set to the start that fits your images; natural fits any",
-                elem_id="finetune-init",
-            )
-            self.image_size = gr.Dropdown(
-                list(IMAGE_SIZES),
-                value=FinetuneSettings.image_size,
-                label="Image size in pixels",
-                elem_id="finetune-size",
-            )
-            rate = OPTIMIZATION["learning_rate"]
-            self.rate = gr.Number(
-                Optimization.learning_rate,
-                label="Learning rate",
-                info=rate.help,
-                minimum=rate.above,
-                step=1e-4,
-            )
 
     def connect(self) -> None:
         super().connect()
@@ -375,9 +354,9 @@ class _Run(_Job):
     def latest(self, workspace: Workspace) -> BackgroundRun | None:
         return workspace.run
 
-    def shown(self, progress: Progress, workspace: Workspace) -> dict[gr.Component, Any]:
+    def shown(self, progress: Progress, workspace: Workspace) -> _Updates:
         """Return updates; curves and pictures only after a validation."""
-        shown: dict[gr.Component, Any] = {self.status: rendering.status_html(progress)}
+        shown: _Updates = {self.status: rendering.status_html(progress)}
         if workspace.validations_shown < 0:
             workspace.validations_shown = 0
             shown[self.live] = gr.update(visible=False)
@@ -391,7 +370,5 @@ class _Run(_Job):
     def outcome(self, progress: Progress, directory: Path) -> tuple[str, list[str], Path] | None:
         if progress.phase != "finished":
             return None
-        files = present(directory, (*_MODEL, "history.csv", "layers.txt"))
-        files.append(harmless_table(directory))
         html = rendering.result_html(RunDirectory(directory).read_summary())
-        return html, files, directory / "model.keras"
+        return html, files_of_run(directory), directory / "model.keras"

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from kerasunet import models
 from kerasunet.adapt.background import BackgroundAdaptation
+from kerasunet.adapt.directory import ANSWER, TOLD
 from kerasunet.adapt.settings import AdaptSettings
 from kerasunet.comparison_report import without_formulas
 from kerasunet.data.archives import unpack
@@ -19,7 +20,7 @@ from kerasunet.data.cases import AnnotatedCase, Case, FileCase
 from kerasunet.data.checking import Report, check
 from kerasunet.data.layouts.objects import CaseOfObjects
 from kerasunet.data.loading import load
-from kerasunet.demo.visitors import new_folder
+from kerasunet.demo.visitors import new_folder, whole_number
 from kerasunet.files import collect_problems
 from kerasunet.objects import Objects
 from kerasunet.runs.background import BackgroundRun
@@ -42,6 +43,7 @@ IMAGE_SIZES = (32, 64, 128, 192, 256)
 OPTIMIZATION = declared(Optimization)
 """Range and help of each option, by name."""
 _VALIDATIONS = 20
+_MODEL = ("model.keras", "model.md", "model.json")
 
 
 class MaskChoice(NamedTuple):
@@ -70,10 +72,10 @@ class MaskChoice(NamedTuple):
 def settings(
     report: Report | None,
     strategy: str,
-    steps: int,
+    steps: float | None,
     init: str,
     image_size: int,
-    learning_rate: float,
+    learning_rate: float | None,
     *,
     choice: MaskChoice = MaskChoice(),
 ) -> FinetuneSettings:
@@ -93,6 +95,11 @@ def settings(
         FileNotFoundError: There is no such model.
     """
     source, objects = _checked(report)
+    known = OPTIMIZATION["steps"]
+    steps = whole_number("Steps", steps, int(known.minimum or 0), int(known.maximum or 0))
+    OPTIMIZATION["learning_rate"].check("Learning rate", learning_rate)
+    if learning_rate is None:
+        raise ValueError("Learning rate: is empty; give a number, such as 1e-3")
     architecture = models.card(init).architecture
     parsed = parse(strategy)
     if not parsed.is_auto:
@@ -191,6 +198,11 @@ class Workspace:
             ValueError: The name is wrong, or the choice.
         """
         return self._open(name_or_path, choice, unpacked=None)
+
+    def forget_data(self) -> None:
+        """Take away the data, unless they are needed."""
+        if not self.is_training:
+            self.report, self.source, self.unpacked = None, "", None
 
     def choose(self, choice: MaskChoice) -> Report:
         """Check the data again, with another object.
@@ -299,6 +311,18 @@ def _files_of(case: Case) -> tuple[Path, ...]:
     if isinstance(case, CaseOfObjects):
         return tuple(path for part in case.parts for path in _files_of(part))
     raise ValueError(f"{case.key}: its files are not known")
+
+
+def files_of_run(directory: Path) -> list[str]:
+    """Return the paths of what a visitor may download of a run."""
+    names = (*_MODEL, "history.csv", "layers.txt")
+    return [*present(directory, names), harmless_table(directory)]
+
+
+def files_of_adaptation(folder: Path) -> list[str]:
+    """Return the paths of what a visitor may download of the result of an adaptation."""
+    told = [name for name in TOLD if name != ANSWER]  # That names folders of this machine.
+    return present(folder, (*_MODEL, *told))
 
 
 def present(folder: Path, names: Sequence[str]) -> list[str]:

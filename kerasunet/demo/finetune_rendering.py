@@ -1,4 +1,4 @@
-"""What the tab Fine-tune shows of a check, a run and an adaptation: HTML and figures."""
+"""What the tab Fine-tune shows of a check, a run and an adaptation, and the fields of a run."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import plotly.graph_objects as go
 
 from kerasunet.adapt.background import AdaptProgress
 from kerasunet.data.checking import Report
 from kerasunet.data.checking.report import sections, summary, thumbnails
-from kerasunet.demo.context import problem_html
+from kerasunet.demo.context import PRETRAINED, problem_html
+from kerasunet.demo.finetune_jobs import IMAGE_SIZES, OPTIMIZATION, STRATEGIES
+from kerasunet.demo.visitors import in_page_words
 from kerasunet.files import read_json
 from kerasunet.models.model_card import asked_layers
 from kerasunet.runs.background import Progress
+from kerasunet.training.settings import FinetuneSettings, Optimization
 
 OFF_HTML = (
     "<p>Training is off, because others share this machine. Run <code>kerasunet demo</code> on "
@@ -45,7 +49,7 @@ _LOSS, _DICE, _VALIDATION = "#7c8089", "#0a84c1", "#d55e00"
 def check_html(report: Report) -> str:
     """Return HTML: what was checked, the first cases with their masks, and every problem."""
     place = str(Path(report.source).parent)
-    found = "".join(sections(report)).replace(f"{place}/", "")
+    found = in_page_words("".join(sections(report)).replace(f"{place}/", ""))
     pictures = thumbnails(report.data.cases[:_SHOWN_CASES]) if report.data else ""
     verdict = "Correct the errors before training." if report.counts()["error"] else "Ready."
     return (
@@ -57,14 +61,15 @@ def check_html(report: Report) -> str:
 def status_html(progress: Progress) -> str:
     """Return HTML: phase and step, with a bar, and what the run warns of."""
     steps = f"step {progress.step} of {progress.steps}"
-    words = f"{_PHASES[progress.phase]}, {steps}"
+    phase = f"{_PHASES[progress.phase]}, {steps}"
     if progress.phase in ("starting", "measuring"):
-        words = _PHASES[progress.phase]
+        phase = _PHASES[progress.phase]
     if progress.phase == "failed":
         return problem_html(f"Failed: {progress.message}")
-    told = "".join(f'<p class="problem">{escape(text)}</p>' for text in progress.warnings)
+    words = map(in_page_words, progress.warnings)
+    told = "".join(f'<p class="problem">{escape(text)}</p>' for text in words)
     return (
-        f"<p role=status>{words}</p><progress max={progress.steps} value={progress.step} "
+        f"<p role=status>{phase}</p><progress max={progress.steps} value={progress.step} "
         f'aria-label="Training steps">{steps}</progress>{told}'
     )
 
@@ -115,7 +120,8 @@ def pictures_html(progress: Progress) -> str:
         data = base64.b64encode(path.read_bytes()).decode("ascii")
         text = f"Validation image {number}, its true mask, and the mask of the model"
         tags.append(f'<img alt="{text}" src="data:image/png;base64,{data}">')
-    return f'<div class="overlays">{"".join(tags)}</div>'
+    words = "Validation images, which do not train: image, true mask, mask of the model."
+    return f'<p>{words}</p><div class="overlays">{"".join(tags)}</div>'
 
 
 def result_html(summary_: dict[str, Any]) -> str:
@@ -170,7 +176,8 @@ def adaptation_html(progress: AdaptProgress) -> str:
         return problem_html(f"Failed: {progress.message}")
     if progress.state == "canceled":
         return "<p role=status>Canceled.</p>"
-    notes = "".join(f"<li>{escape(note)}</li>" for note in progress.notes[-_LAST_NOTES:])
+    words = map(in_page_words, progress.notes[-_LAST_NOTES:])
+    notes = "".join(f"<li>{escape(note)}</li>" for note in words)
     bar = ""
     if progress.steps and progress.state == "running":
         steps = f"step {progress.step} of {progress.steps}"
@@ -185,7 +192,52 @@ def adaptation_html(progress: AdaptProgress) -> str:
 def answer_html(folder: Path) -> str:
     """Return the answer as HTML: its sentences without the paths of this machine."""
     values = read_json(folder / "answer.json")
-    sentences = [text for text in values["sentences"] if str(folder) not in text]
+    sentences = [in_page_words(t) for t in values["sentences"] if str(folder) not in t]
     first, *others = sentences
     paragraphs = "".join(f"<p>{escape(text)}</p>" for text in others)
     return f"<h4>{escape(first)}</h4>{paragraphs}<p>The model is now in Compare.</p>"
+
+
+def run_fields(starts: list[str]) -> tuple[gr.Component, ...]:
+    """Add the fields of a run to the page: usual strategies, strategy, steps, start, size, rate."""
+    with gr.Row():
+        usual = gr.Radio(
+            STRATEGIES, value=STRATEGIES[0], label="Strategy", elem_id="finetune-usual", scale=2,
+            min_width=320,
+        )  # fmt: skip
+        # No dropdown with free text: of "all" and Enter, it makes the first name with these
+        # letters, shallow:3.
+        strategy = gr.Textbox(
+            STRATEGIES[0],
+            label="or any strategy from the Layers tab",
+            info="auto chooses from your images",
+            elem_id="finetune-strategy",
+        )
+        # No range and no rounding here: Gradio would not say which field it refuses.
+        steps = gr.Number(
+            Optimization.steps,
+            label="Steps",
+            info=f"{OPTIMIZATION['steps'].help}, {Optimization.batch_size} images each",
+            elem_id="finetune-steps",
+        )
+    with gr.Accordion("More", open=False), gr.Row():
+        init = gr.Dropdown(
+            starts,
+            value=PRETRAINED if PRETRAINED in starts else None,
+            label="Start from",
+            info="Set to the start that fits your images; natural fits any",
+            elem_id="finetune-init",
+        )
+        image_size = gr.Dropdown(
+            list(IMAGE_SIZES),
+            value=FinetuneSettings.image_size,
+            label="Image size in pixels",
+            elem_id="finetune-size",
+        )
+        rate = gr.Number(
+            Optimization.learning_rate,
+            label="Learning rate",
+            info=OPTIMIZATION["learning_rate"].help,
+            step=1e-4,
+        )
+    return usual, strategy, steps, init, image_size, rate

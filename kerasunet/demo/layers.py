@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
-from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
-import pandas as pd
 
 from kerasunet import models
 from kerasunet.architecture import Architecture
@@ -16,6 +13,7 @@ from kerasunet.demo.context import PRETRAINED, Context, problem_html
 from kerasunet.demo.layers_diagram import (
     COST_STYLE,
     DIAGRAM_STYLE,
+    NO_STRATEGY,
     PICK_PRESET,
     PRESETS_STYLE,
     QUEUE_CLICKS,
@@ -32,105 +30,16 @@ from kerasunet.demo.layers_network import (
     command,
     cost_html,
     led_by,
-    selection,
     snippet,
     start_from,
     step_cost,
     with_other_path,
 )
 from kerasunet.demo.study import shipped
-from kerasunet.objects import modality_of
-from kerasunet.strategies import NetworkLayout, StrategyError, parse
-from kerasunet.study.results import Scenario
+from kerasunet.demo.study_figures import findings
+from kerasunet.demo.visitors import whole_number
+from kerasunet.strategies import StrategyError, parse
 from kerasunet.training.settings import FinetuneSettings
-
-if TYPE_CHECKING:
-    from kerasunet.study.stats import StudyStatistics
-
-_NONE_YET = (
-    "<p>No study results come with this copy. <code>kerasunet study --data my_folder</code> makes "
-    "them for your images.</p>"
-)
-
-
-def findings(selected: Selection | None, strategy: str, statistics: StudyStatistics | None) -> str:
-    """Return HTML: a table with a row for each data set and number of training images."""
-    if statistics is None:
-        return _NONE_YET
-    results = statistics.results
-    name = nearest(selected, strategy, statistics)
-    if name is None:
-        return f"<p>The published study has no run of <code>{escape(strategy)}</code>.</p>"
-    rows = [_row(statistics.summary_of(s), s, name) for s in results.scenarios]
-    return (
-        f"<p>{_introduction(name, selected, results.depth)} Mean Dice on held-out cases, with its "
-        "95 % interval.</p><div class=table><table><thead><tr><th scope=col>Data</th>"
-        f"<th scope=col>Images</th>{_headings(name)}<th scope=col>Best</th></tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def nearest(selected: Selection | None, strategy: str, statistics: StudyStatistics) -> str | None:
-    """Return the studied strategy whose rates differ least, summed over all weights.
-
-    What is frozen has the rate 0; `auto` has only itself.
-    """
-    studied = list(statistics.summary["strategy"].unique())
-    if selected is None:
-        return strategy if strategy in studied else None
-    fixed = _fixed(studied, NetworkLayout.unet(statistics.results.depth))
-    return min(fixed, key=lambda name: sum(fixed[name].difference(selected).values()), default=None)
-
-
-def _fixed(strategies: Iterable[str], layout: NetworkLayout) -> dict[str, Selection]:
-    """Return what strategies train, without those that fix no weights, such as `auto`."""
-    fixed = {}
-    for name in strategies:
-        with suppress(StrategyError):
-            selected = selection(name, layout)
-            if selected is not None:
-                fixed[name] = selected
-    return fixed
-
-
-def _introduction(name: str, selected: Selection | None, depth: int) -> str:
-    text = f"<code>{escape(name)}</code>"
-    if selected is None:
-        return f"What {text} reached in the published study."
-    different = _fixed([name], NetworkLayout.unet(depth))[name].difference(selected)
-    if not different:
-        return f"The published study has {text}."
-    count = len({layer for layer, _ in different})
-    layers = f"{count} layer{'s' if count > 1 else ''}"
-    return f"Nearest in the published study: {text}, which differs in {layers}."
-
-
-def _columns(name: str) -> dict[str, None]:
-    return dict.fromkeys((name, "none", "all"))
-
-
-def _headings(name: str) -> str:
-    return "".join(f"<th scope=col>{escape(column)}</th>" for column in _columns(name))
-
-
-def _row(summary: pd.DataFrame, scenario: Scenario, name: str) -> str:
-    best = summary["mean"].idxmax()
-    modality = modality_of(scenario.data)
-    kind = "X-ray" if modality == "xray" else modality or ""
-    cells = [_cell(summary, column) for column in _columns(name)]
-    return (
-        f"<tr><th scope=row>{escape(scenario.data)} <small>{kind}</small></th>"
-        f"<td>{scenario.train_size}</td>"
-        f"{''.join(cells)}<td>{escape(best)} <small>{summary['mean'].max():.3f}</small></td></tr>"
-    )
-
-
-def _cell(summary: pd.DataFrame, name: str) -> str:
-    if name not in summary.index:
-        return "<td>–</td>"
-    row = summary.loc[name]
-    return f"<td>{row['mean']:.3f} <small>{row['low']:.3f}–{row['high']:.3f}</small></td>"
-
 
 _USUAL = FinetuneSettings()
 _FIRST = {
@@ -143,6 +52,8 @@ _FIRST = {
     "normalization": "batch",
     **{name: getattr(Architecture(), name) for name in ("depth", "base_filters")},
 }
+_SIZE, _BATCH, _FILTERS = "Image size in pixels", "Images per step", "Filters of level 1"
+_NO_COMMAND = "# Correct the fields above first."
 _LIVE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -199,7 +110,7 @@ def _draw_strategy(
     fields["strategy"] = gr.Textbox(
         _FIRST["strategy"],
         label="Strategy",
-        info="Changes with the blocks above, and changes them",
+        info="Changes with the blocks of the diagram, and changes them",
         elem_id="strategy",
     )
     shown["problem"] = gr.HTML(elem_id="strategy-problem", elem_classes="note")
@@ -231,18 +142,12 @@ def _network_fields(
         starts, value=first["init"], label="Start from", info="A saved model, or random weights"
     )
     fields["data"] = gr.Textbox(label="Your data", placeholder="folder with images/ and masks/")
-    fields["image_size"] = gr.Number(
-        first["image_size"], precision=0, minimum=16, step=16, label="Image size in pixels"
-    )
-    fields["batch_size"] = gr.Number(
-        first["batch_size"], precision=0, minimum=1, label="Images per step"
-    )
+    fields["image_size"] = gr.Number(first["image_size"], step=16, label=_SIZE)
+    fields["batch_size"] = gr.Number(first["batch_size"], label=_BATCH)
     hidden = {"visible": first["init"] == SCRATCH}
     return {
         "depth": gr.Slider(1, 6, first["depth"], step=1, label="Depth", **hidden),
-        "base_filters": gr.Number(
-            first["base_filters"], precision=0, minimum=1, label="Filters of level 1", **hidden
-        ),
+        "base_filters": gr.Number(first["base_filters"], label=_FILTERS, **hidden),
         "normalization": gr.Radio(
             ["batch", "group", "none"], value="batch", label="Normalization", **hidden
         ),
@@ -306,12 +211,26 @@ def _softened(strategy: str, other_rate: float) -> Any:
 
 
 def _show(given: dict[str, Any], names: list[str]) -> list[Any]:
-    """Show the strategy; if it is wrong, say so and leave all else as it is."""
+    """Show the strategy; if it is wrong, say so, and show nothing of another."""
     try:
         shown = {"problem": "", **_views(given)}
     except (ValueError, OSError) as error:
-        shown = {"problem": problem_html(error)}
+        shown = {"problem": problem_html(error), **_no_views(given)}
     return [shown.get(name, gr.skip()) for name in names]
+
+
+def _no_views(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the views of a strategy that is none; the network is shown if there is one."""
+    views: dict[str, Any] = {"facts": "", "command": _NO_COMMAND, "snippet": _NO_COMMAND}
+    with suppress(ValueError, OSError):
+        start = _start(given)
+        layers = single_layers_html(None, start, NO_STRATEGY)
+        views |= {
+            "diagram": diagram_html(None, start, NO_STRATEGY),
+            "layers": gr.update(value=layers, visible=given["single"]),
+            "presets": presets_html(given["strategy"], start, given["other_rate"]),
+        }
+    return views
 
 
 def _views(given: dict[str, Any]) -> dict[str, Any]:
@@ -321,7 +240,7 @@ def _views(given: dict[str, Any]) -> dict[str, Any]:
         "diagram": diagram_html(selected, start),
         "layers": gr.update(value=single_layers_html(selected, start), visible=given["single"]),
         "presets": presets_html(strategy, start, given["other_rate"]),
-        "facts": cost_html(selected, start, given["batch_size"]),
+        "facts": cost_html(selected, start, whole_number(_BATCH, given["batch_size"], 1)),
         "command": command(strategy, start, given["data"]),
         "snippet": snippet(strategy, start, given["data"]),
     }
@@ -333,15 +252,14 @@ def _find(given: dict[str, Any]) -> Any:
         strategy = str(parse(given["strategy"]))
         return findings(_start(given).select(strategy), strategy, shipped())
     except (ValueError, OSError):  # shown beside the strategy
-        return gr.skip()
+        return ""
 
 
 def _start(given: dict[str, Any]) -> Start:
     normalization = None if given["normalization"] == "none" else given["normalization"]
-    scratch = Architecture(
-        base_filters=given["base_filters"], depth=given["depth"], normalization=normalization
-    )
-    return start_from(given["init"], given["image_size"], scratch)
+    filters = whole_number(_FILTERS, given["base_filters"], 1)
+    scratch = Architecture(base_filters=filters, depth=given["depth"], normalization=normalization)
+    return start_from(given["init"], whole_number(_SIZE, given["image_size"], 1), scratch)
 
 
 def describe_strategy(
@@ -361,7 +279,7 @@ def describe_strategy(
         learning rate, the layers with moving statistics that follow the data though nothing else
         trains, numbers of parameters, billions of multiply-adds of a step of 8 images and their
         share of training all layers, the shell command and a Python snippet. Layers, rates,
-        statistics and numbers are null for "auto".
+        statistics and numbers are null for "auto", rates alone for "rgn", which measures them.
     """
     try:
         if init != SCRATCH and init not in models.list():
@@ -386,7 +304,7 @@ def _numbers(selected: Selection | None, start: Start) -> dict[str, Any]:
     rates = {layer: selected.rates_in([layer]) for layer in start.layout.layers}
     return {
         "layers": [layer for layer, found in rates.items() if found],
-        "rates": {layer: found for layer, found in rates.items() if found},
+        "rates": None if selected.power else {n: found for n, found in rates.items() if found},
         "statistics": list(selected.statistics),
         "trained": network.parameters(selected.weights),
         "parameters": network.parameters(),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from math import log10
+from typing import NamedTuple
 
 from kerasunet.demo.layers_network import PATHS, Selection, Start, with_other_path
 from kerasunet.strategies import StrategyError, expand, parse
@@ -189,19 +190,32 @@ class _Box:
         return self.x + self.width / 2
 
 
-def diagram_html(selected: Selection | None, start: Start) -> str:
+class Undecided(NamedTuple):
+    """What is said of each block or layer where nobody knows what trains: in words and in short."""
+
+    words: str
+    short: str
+
+
+BY_IMAGES = Undecided("chosen from your images", "images decide")
+NO_STRATEGY = Undecided("there is no such strategy", "–")
+
+
+def diagram_html(selected: Selection | None, start: Start, undecided: Undecided = BY_IMAGES) -> str:
     """Draw the network.
 
     Args:
-        selected: What trains; `None` where the training images decide.
+        selected: What trains; `None` where that is not known.
         start: The network.
+        undecided: Why it is not known.
 
     Returns:
         HTML. Each button has the name of its block as `data-name`.
     """
     boxes = _boxes(start)
     height = boxes[start.layout.depth].y + _HEIGHT + _MARGIN
-    parts = [*_arrows(boxes, start), *(_block(box, selected, start) for box in boxes)]
+    blocks = [_block(box, selected, start, undecided=undecided) for box in boxes]
+    parts = [*_arrows(boxes, start), *blocks]
     return (
         f'<div class="unet"><svg viewBox="0 0 {_WIDTH} {height}" role="group" '
         f'aria-label="U-Net with {len(boxes)} blocks">{_MARKER}{"".join(parts)}</svg></div>'
@@ -249,10 +263,10 @@ def _path(kind: str, way: str) -> str:
     return f'<path class="{kind}" d="{way}" marker-end="url(#tip)"/>'
 
 
-def _block(box: _Box, selected: Selection | None, start: Start) -> str:
+def _block(box: _Box, selected: Selection | None, start: Start, *, undecided: Undecided) -> str:
     layers = start.layout.layers_of(box.block)
     filters = start.architecture.base_filters * 2 ** (start.layout.level_of(box.block) - 1)
-    state = _state(selected, layers, start)
+    state = _state(selected, layers, start, undecided=undecided)
     button = (
         f'<button type="button" class="block" data-name="{box.block}" {state.attributes} '
         f'aria-label="{box.block}, {filters} filters: {state.words}" title="{state.words}">'
@@ -302,15 +316,19 @@ def _shade(rate: float) -> float:
     return max(_LIGHTEST, _DARKEST * (1 + log10(rate) / _DECADES))
 
 
-def _state(selected: Selection | None, layers: tuple[str, ...], start: Start) -> _State:
+def _state(
+    selected: Selection | None, layers: tuple[str, ...], start: Start, *, undecided: Undecided
+) -> _State:
     if selected is None:
-        return _State("false", "chosen from your images", "chosen from your images")
+        return _State("false", *undecided)
     own = [w for w in start.layout.weights if w.layer in layers]
     trained = [w for w in own if w in selected.weights]
     if not trained:
         if set(layers) & set(selected.statistics):
             return _State("false", "frozen, but its statistics follow the data", "statistics only")
         return _State("false", "frozen", "frozen")
+    if selected.power is not None:
+        return _State("mixed", "kernels train, at rates measured in training", "measured rates")
     words, short, rate = _at_rate(selected.rates_in(layers))
     if len(trained) == len(own):
         return _State("true", f"trains{words}", f"trains{short}", rate=rate)
@@ -330,15 +348,23 @@ def _at_rate(rates: list[float]) -> tuple[str, str, float]:
     return f" at {spelled} times the rate", f" at {spelled}×", rate
 
 
-def single_layers_html(selected: Selection | None, start: Start) -> str:
+def single_layers_html(
+    selected: Selection | None, start: Start, undecided: Undecided = BY_IMAGES
+) -> str:
     """Return HTML: by block, a button for every layer with its name as `data-name`."""
-    rows = [_layer_row(block, selected, start) for block in start.layout.blocks]
+    rows = [
+        _layer_row(block, selected, start, undecided=undecided) for block in start.layout.blocks
+    ]
     return f'<div class="single-layers">{"".join(rows)}</div>'
 
 
-def _layer_row(block: str, selected: Selection | None, start: Start) -> str:
+def _layer_row(
+    block: str, selected: Selection | None, start: Start, *, undecided: Undecided
+) -> str:
     buttons = [
-        _layer_button(block, layer, selected, start=start)
+        _layer_button(
+            block, layer, start, state=_state(selected, (layer,), start, undecided=undecided)
+        )
         for layer in start.layout.layers_of(block)
     ]
     return (
@@ -347,8 +373,7 @@ def _layer_row(block: str, selected: Selection | None, start: Start) -> str:
     )
 
 
-def _layer_button(block: str, layer: str, selected: Selection | None, *, start: Start) -> str:
-    state = _state(selected, (layer,), start)
+def _layer_button(block: str, layer: str, start: Start, *, state: _State) -> str:
     count = start.network.layers[layer]
     weights = [w for w in start.layout.weights if w.layer == layer]
     number = sum(count.parameters(w.name) for w in weights)

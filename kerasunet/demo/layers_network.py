@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from kerasunet import models
 from kerasunet.architecture import Architecture, NetworkCosts
-from kerasunet.strategies import NetworkLayout, StrategyError, WeightRef, name_of, parse
+from kerasunet.strategies import (
+    NetworkLayout,
+    StrategyError,
+    WeightRef,
+    name_of,
+    parse,
+    parse_stages,
+)
 from kerasunet.training.settings import FinetuneSettings
 
 SCRATCH = "scratch"
@@ -25,10 +32,13 @@ class Selection:
     Attributes:
         rates: The weights that train, each with its factor of the learning rate, above 0 to 10.
         statistics: The layers whose moving statistics follow the data though no weight trains.
+        power: The exponent of `rgn`, which measures the rates in training, so that they are not
+            those above; `None` of all others.
     """
 
     rates: dict[WeightRef, float]
     statistics: tuple[str, ...] = ()
+    power: float | None = None
 
     @cached_property
     def weights(self) -> frozenset[WeightRef]:
@@ -66,9 +76,9 @@ def selection(strategy: str, layout: NetworkLayout) -> Selection | None:
         StrategyError: The text is not a strategy, or does not fit the layout.
     """
     parsed = parse(strategy)
-    if parsed.is_measured:
+    if parsed.is_auto:
         return None
-    return Selection(parsed.rates(layout), parsed.statistics(layout))
+    return Selection(parsed.rates(layout), parsed.statistics(layout), parsed.relative_power)
 
 
 def with_other_path(path: str, rate: float) -> str:
@@ -309,7 +319,32 @@ def _how(selected: Selection, batch_size: int, start: Start) -> str:
         )
     trained = {weight.layer for weight in selected.weights}
     first = next(layer for layer in start.layout.layers if layer in trained)
+    measured = "" if selected.power is None else " Rates are measured anew in every epoch."
     return (
         f"An estimate for {images}: forward pass, gradients back to {first}, and gradients of the "
-        "kernels that train, at whatever rate. Seconds are only roughly proportional."
+        f"kernels that train, at whatever rate.{measured} Seconds are only roughly proportional."
     )
+
+
+def trained_parameters(card: models.ModelCard) -> int:
+    """Count the weights that a model's strategy trained, or any of its stages, from its card.
+
+    Returns:
+        Number of weights; 0 for `none`.
+
+    Raises:
+        ValueError: The strategy does not fit the architecture.
+    """
+    layout = card.architecture.layout()
+    network = card.architecture.costs(card.image_size, card.classes)
+    stages = parse_stages(card.settings["unfreeze"]) if card.settings.get("unfreeze") else ()
+    texts = [str(stage.strategy) for stage in stages] or [card.strategy]
+    return max(network.parameters(parse(text).select(layout)) for text in _united(texts))
+
+
+def _united(strategies: Sequence[str]) -> list[str]:
+    """Return the union of strategies, or where they have several rates, each of them."""
+    try:
+        return [str(parse("+".join(strategies)))]
+    except ValueError:
+        return list(strategies)

@@ -153,7 +153,9 @@ def launch(
             footer_links=["api", "settings"],
             ssr_mode=False,
             prevent_thread_lock=True,
+            quiet=True,  # Gradio would advise to share the page.
         )
+        print(f"The demo is at {page.local_url} (Ctrl-C ends it)", flush=True)
         models.load_in_background()
         try:
             page.block_thread()

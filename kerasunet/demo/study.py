@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 
 from kerasunet.demo.context import Context, problem_html
-from kerasunet.demo.study_figures import draw_curves, draw_strategies
+from kerasunet.demo.study_figures import (
+    advice_table,
+    draw_curves,
+    draw_strategies,
+    numbers_table,
+)
 from kerasunet.files import expanded
-from kerasunet.objects import MODALITY_LABELS, modality_of
-from kerasunet.study.results import Scenario, StudyResults, ordered, read_results
+from kerasunet.objects import modality_of
+from kerasunet.study.results import Scenario, StudyResults, read_results
 from kerasunet.study.tables import CASES, RECORD, RUNS, SUFFIXES, studies_in, table_path
 
 if TYPE_CHECKING:
-    from kerasunet.layer_selection.evidence import Advice
-    from kerasunet.objects import Modality
     from kerasunet.study.stats import Claim, StudyStatistics
 
 
@@ -157,55 +160,6 @@ def _signed(value: float | None) -> str:
     return "unknown" if value is None or value != value else f"{value:+.3f}".replace("-", "−")
 
 
-def numbers_table(statistics: StudyStatistics, scenario: Scenario) -> str:
-    """Return an HTML table: a row per strategy, family by family."""
-    summary = statistics.summary_of(scenario)
-    rows = [
-        f"<tr><th scope=row>{escape(name)}</th><td>{summary.at[name, 'mean']:.3f}</td>"
-        f"<td>{summary.at[name, 'low']:.3f} to {summary.at[name, 'high']:.3f}</td>"
-        f"<td>{summary.at[name, 'missed']:.3g}</td><td>{summary.at[name, 'cases']}</td>"
-        f"<td>{summary.at[name, 'runs']}</td></tr>"
-        for name in ordered(summary.index)
-    ]
-    headings = ("Strategy", "Dice", "95 % interval", "Missed", "Cases", "Runs")
-    head = "".join(f"<th scope=col>{heading}</th>" for heading in headings)
-    return (
-        f"<p>{escape(str(scenario))}</p><div class=table><table><thead><tr>"
-        f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def advice_table() -> str:
-    """Return HTML: what the second study says to tune, a row for each question it answers."""
-    import keras  # noqa: F401  # Before SciPy, as in `_statistics`.
-
-    from kerasunet.layer_selection.evidence import QUESTIONS, START_WORDS, Evidence
-
-    known = Evidence.published()
-    rows = [
-        _advice_row(modality, images, START_WORDS[start], advice=advice)
-        for modality, images, start in QUESTIONS
-        if (advice := known.advice(modality, images, start))
-    ]
-    head = "".join(f"<th scope=col>{heading}</th>" for heading in ("Kind", "Images"))
-    for heading in ("Tune", "Start trained on", "Dice it reached"):
-        head += f"<th scope=col class=words>{heading}</th>"
-    return (
-        "<p>What the second study found, with a learning rate tuned for each strategy: "
-        "<code>3*shallow:4</code> trains the first four blocks at three times the usual rate, "
-        "1e-3. <code>kerasunet adapt</code> and the Fine-tune tab check this on your images.</p>"
-        f"<div class=table><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _advice_row(modality: Modality, images: int, start: str, *, advice: Advice) -> str:
-    seen = "; ".join(f"{o.dice:.3f} on {o.data} with {o.images} images" for o in advice.seen)
-    words = (f"<code>{escape(advice.strategy)}</code>", start, escape(seen))
-    cells = "".join(f"<td class=words>{text}</td>" for text in words)
-    return f"<tr><th scope=row>{MODALITY_LABELS[modality]}</th><td>{images}</td>{cells}</tr>"
-
-
 _PRIVATE = {"api_visibility": "private", "concurrency_limit": 2}
 _READING = "<p role=status>Reading the results of the study …</p>"
 _NOTHING = (
@@ -241,7 +195,7 @@ def build(context: Context) -> None:
     gr.Markdown("### Do the paper's claims hold?")
     claims = gr.HTML(elem_id="study-claims", apply_default_css=False)
     with gr.Accordion("Open a study of your own", open=False):
-        files, folder, button, back = _draw_opening(context)
+        files, folder, button, told, back = _draw_opening(context)
     views = [note, claims]
     for side in sides:
         views += [side.column, side.choice, *side.drawings]
@@ -250,11 +204,11 @@ def build(context: Context) -> None:
     for side in sides:
         side.choice.input(_draw, [opened, side.choice], side.drawings, **_PRIVATE)
     opening = {"show_progress": "minimal", **_PRIVATE}
-    results = [opened, *views]
+    results = [told, opened, *views]
     files.upload(_open_files, files, results, **opening)
     if context.local:
         gr.on([button.click, folder.submit], _open_folder, folder, results, **opening)
-    back.click(lambda: [None, *_show(None)], None, results, **opening)
+    back.click(lambda: ["", None, *_show(None)], None, results, **opening)
 
 
 def _draw_side(label: str) -> _Side:
@@ -276,15 +230,15 @@ def _draw_opening(context: Context) -> tuple[gr.Component, ...]:
     files = gr.File(
         label="cases.csv and runs.csv of a study",
         file_count="multiple",
-        file_types=[".csv", ".json", ".gz"],
         height=130,
         elem_id="study-files",
     )
     with gr.Row(visible=context.local, equal_height=True):
         folder = gr.Textbox(label="or its folder on this machine", scale=4, elem_id="study-folder")
         button = gr.Button("Open", scale=1)
+    told = gr.HTML(elem_id="study-opened", elem_classes="note")
     back = gr.Button("Back to the published results", size="sm")
-    return files, folder, button, back
+    return files, folder, button, told, back
 
 
 def _open_files(paths: list[str] | None) -> list[Any]:
@@ -294,9 +248,10 @@ def _open_files(paths: list[str] | None) -> list[Any]:
 def _opened(read: Callable[[Any], StudyStatistics], given: Any) -> list[Any]:
     try:
         statistics = read(given)
-        return [statistics, *_views(statistics, published=False)]
-    except (ValueError, OSError) as error:
-        return [gr.skip(), *_refused(error)]
+        views = _views(statistics, published=False)
+        return [f"{views[0]}<p>Its figures and tables are above.</p>", statistics, *views]
+    except (ValueError, OSError) as error:  # Told here, as the top of the page is out of sight.
+        return [problem_html(error), *[gr.skip()] * 13]
 
 
 def _refused(error: Exception) -> list[Any]:
@@ -364,7 +319,9 @@ def _note(statistics: StudyStatistics, published: bool) -> str:
     whose = "The published study" if published else "Your study"
     data = ", ".join(results.data_sets)
     failures = f", {len(results.failed)} failed" if len(results.failed) else ""
+    old = " Its <code>auto</code> was an earlier rule; today's is in the table above."
+    known = published and "auto" in set(results.finished["strategy"])
     return (
         f"<p role=status>{whose}: {len(results.finished):,} finished runs{failures}, on "
-        f"{escape(data)}.</p>"
+        f"{escape(data)}.{old if known else ''}</p>"
     )

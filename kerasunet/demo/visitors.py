@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tempfile
 import threading
@@ -17,7 +18,7 @@ import gradio as gr
 import numpy as np
 
 from kerasunet.data.cases import MaskCoding
-from kerasunet.data.identification import guess_modality
+from kerasunet.data.identification import guess_modality, guess_of_all
 from kerasunet.data.readers import MaskValues, count_frames, has_place, read_image, read_mask
 from kerasunet.data.simulation import simulate
 
@@ -150,9 +151,54 @@ def _delete(path: Path) -> None:
             path.parent.rmdir()
 
 
+_FIELDS = {
+    "--init": "Start from",
+    "--layers": "Strategy",
+    "--objects": "Objects",
+    "--mask-threshold": "Mask threshold",
+    "--image-size": "Image size in pixels",
+    "--steps": "Steps",
+    "--learning-rate": "Learning rate",
+    "kerasunet adapt": "Find the best start and layers",
+}
+"""What the command line calls them, and what the page does."""
+_OPTION = re.compile(rf"{'|'.join(_FIELDS)}|--[a-z][a-z-]*[a-z]")
+
+
+def in_page_words(text: str) -> str:
+    """Return a message with the page's names of its fields; other options say where they are."""
+    return _OPTION.sub(_field, text)
+
+
+def _field(found: re.Match[str]) -> str:
+    name = found.group()
+    return f"“{_FIELDS[name]}”" if name in _FIELDS else f"{name} (on the command line)"
+
+
+def whole_number(label: str, value: float | None, least: int, most: int | None = None) -> int:
+    """Return the number of a field of the page.
+
+    Args:
+        label: The field.
+        value: What it holds; `None` if nothing.
+        least, most: The range.
+
+    Raises:
+        ValueError: It is empty, no whole number or out of range; the message names the field.
+    """
+    span = f"from {least:,}" if most is None else f"from {least:,} to {most:,}"
+    if value is None:
+        raise ValueError(f"{label}: is empty; give a whole number {span}")
+    if not float(value).is_integer() or value < least or (most is not None and value > most):
+        raise ValueError(f"{label}: {value:g} is not a whole number {span}")
+    return int(value)
+
+
 MODALITIES = {"ultrasound": "Breast ultrasound", "xray": "Chest X-ray"}
 """Key of each modality, and its name on the page."""
+FRAME = "Frame or slice, from 0"
 PIXEL_LIMIT = 12_000_000
+COLORED = "it has colors, as no ultrasound image or X-ray has; its masks may mean nothing"
 EXAMPLES = (
     ("ultrasound", 3), ("ultrasound", 8), ("ultrasound", 14),
     ("xray", 2), ("xray", 5), ("xray", 9),
@@ -202,6 +248,25 @@ class InputImage:
         """Return the image taken for a modality; empty stands for the known or guessed one."""
         told = modality or self.known_modality
         return replace(self, modality=told or guess_modality(self.pixels), is_guess=not told)
+
+    @property
+    def is_colored(self) -> bool:
+        """Whether much of it has colors, so that it is neither an ultrasound image nor an X-ray."""
+        return guess_of_all([self.pixels]) == "photograph"
+
+    @property
+    def description(self) -> str:
+        """Size, scale, and what the models take it for, in words."""
+        height, width = self.pixels.shape[:2]
+        scale = "unknown pixel size"
+        if self.spacing:
+            scale = f"{self.spacing[0]:.3g} × {self.spacing[1]:.3g} mm per pixel"
+        guessed = "guessed from grain and symmetry; you can correct it below"
+        how = guessed if self.is_guess else "as you chose"
+        return (
+            f"{self.title}: {width} × {height} pixels, {scale}. Treated as "
+            f"{MODALITIES[self.modality]} ({how})."
+        )
 
 
 def open_image(path: str, frame: int | None = None) -> InputImage:
@@ -255,8 +320,12 @@ def open_mask(path: str, image: InputImage) -> np.ndarray:
     values, name = _checked_values(path, image), Path(path).name
     try:
         return MaskCoding().decode(values, name)
-    except ValueError as error:  # The options that it names are those of the command line.
-        raise ValueError(f"{str(error).partition('; ')[0]}; give a mask of one object") from None
+    except ValueError as error:  # Where images are compared, there are no fields for its options.
+        told = _WITH_OPTION.sub("", str(error).partition("; ")[0])
+        raise ValueError(f"{told}; give a mask of one object") from None
+
+
+_WITH_OPTION = re.compile(r"[;,][^;,]*--[a-z].*$")
 
 
 def _checked_values(path: str, image: InputImage) -> MaskValues:

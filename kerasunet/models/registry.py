@@ -317,7 +317,7 @@ def _resolve(name_or_path: str | os.PathLike) -> Path:
         return hub.fetched(text)
     if os.sep not in text and (registered := _file_of(text)).is_file():
         return registered
-    path = expanded(text)
+    path = expanded(text or os.curdir)
     if path.suffix == ".keras" and path.is_file():
         return path
     raise FileNotFoundError(

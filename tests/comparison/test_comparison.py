@@ -20,12 +20,12 @@ from kerasunet.comparison import (
     compare,
     judge,
     score,
-    trained_parameters,
     without_small_regions,
 )
 from kerasunet.comparison_report import as_csv, as_html, as_zip, mask_files, rows
-from kerasunet.data.identification import guess_modality
+from kerasunet.data.identification import guess_modality, image_identity
 from kerasunet.data.simulation import simulate
+from kerasunet.demo.layers_network import trained_parameters
 from kerasunet.inference.segmentation import segmentation
 from kerasunet.metrics import dice, hd95, iou
 from kerasunet.objects import Objects
@@ -177,6 +177,34 @@ def test_without_truth_nothing_is_best(comparison, truth):
     assert "(best)" in against_truth
 
 
+@pytest.mark.parametrize("change", ["same", "smaller", "another"])
+def test_a_model_that_has_seen_the_image_is_named_and_is_not_best(change):
+    image = simulate("breast-ultrasound", 3, 0, size=(160, 200)).image.astype(np.float32)
+    known = cv2.resize(image, (150, 120), interpolation=cv2.INTER_AREA)
+    known = {"same": image, "smaller": known, "another": image[:, ::-1]}[change]
+    truth = np.zeros(image.shape, bool)
+    truth[40:80, 40:90] = True
+    half = truth & (np.arange(200) < 70)
+    makers = {"saw": {"seen": frozenset([image_identity(known)])}, "new": {},
+              "old": {"lists_all": False}}  # fmt: skip
+    made = [replace(candidate(name, truth if name == "saw" else half), **more)
+            for name, more in makers.items()]  # fmt: skip
+    compared = compare(image, made)
+    verdict = judge(compared)
+    scores = {line.name: line for line in score(compared, verdict, truth)}
+    is_seen = change != "another"
+    assert (scores["saw"].seen, scores["new"].seen, scores["old"].seen) == (is_seen, False, None)
+    assert (scores["saw"].dice, scores["saw"].best) == (1.0, not is_seen)
+    assert scores["new"].best == scores["old"].best == is_seen
+    assert [*scores][-1 if is_seen else 0] == "saw"
+    page = as_html("scan", compared, verdict, scores=[*scores.values()], truth=truth)
+    assert ("saw (has seen this image)" in page) == is_seen
+    assert ("saw: Dice 1.000, has seen this image" in page) == is_seen
+    assert "Nobody knows whether this image was seen by old." in page
+    lines = {row["model"]: row["seen"] for row in rows("scan", [*scores.values()], Choice())}
+    assert lines == {"saw": "yes" if is_seen else "no", "new": "no", "old": "unknown"}
+
+
 def test_candidates_are_told_apart_by_what_they_are():
     twins = [
         replace(candidate(name, box(0, 0, 5, 5)), strategy="all", origin=f"from {name}, 200 steps")
@@ -286,8 +314,12 @@ def test_one_of_several_objects_is_compared():
         np.testing.assert_array_equal(verdict.masks["organs"], labels == value)
         assert ("lungs" in verdict.masks) == (name == "lungs")
         assert "any" in verdict.masks
-        best = score(about, verdict, labels == value)[0]
-        assert (best.name, best.dice) in {("organs", 1.0), ("lungs", 1.0), ("any", 1.0)}
+        scores = score(about, verdict, labels == value)
+        assert {line.name for line in scores if line.best} == {*verdict.masks} - {"any"}
+        # Nobody said that it marks this object: it is shown, but neither wins nor votes.
+        assert (scores[-1].name, scores[-1].lacks) == ("any", name)
+        assert verdict.voters == len(verdict.masks) - 1
+        assert f"any (not trained to mark {name})" in as_html("x", about, verdict, scores=scores)
     np.testing.assert_array_equal(judge(whole).masks["organs"], labels == 1)
     lines = as_csv(rows("scan.png", score(about, verdict), Choice(), object_="heart"))
     assert lines.splitlines()[0].startswith("image,object,strategy")

@@ -154,7 +154,6 @@ def test_what_is_set_while_the_models_run_holds(scan, segmenters, files, middle)
         slide(scan, "Threshold", later)
         expected = sizes(masks(segmenters, files / "scan.png", later))
         del expected["ultrasound-all"]
-        wait_for_areas(scan, expected)
     wait_for_masks(scan, expected)
     wait_for_areas(scan, expected)
     assert scan.locator('#viewer figure[data-panel="ultrasound-all"]').is_hidden()
@@ -162,6 +161,27 @@ def test_what_is_set_while_the_models_run_holds(scan, segmenters, files, middle)
     caption = scan.locator('#viewer figure[data-panel="natural"] figcaption')
     words = f"{row['Dice with consensus']} with consensus"
     eventually(scan, lambda: words in caption.inner_text(), True)
+    scan.get_by_role("checkbox", name="all", exact=True).check()
+    wait_for_rows(scan, 3)
+
+
+def test_what_was_found_goes_with_the_image(scan, files):
+    legend = scan.locator("#viewer .legend")
+    eventually(scan, lambda: "2 strategies agree (without none" in legend.inner_text(), True)
+    with new_scene(scan):
+        upload(scan, "compare-truth", files / "scan_mask.png")
+    scan.locator("#compare-image button[aria-label*=lear]").first.click()
+    eventually(scan, lambda: table(scan), [])
+    eventually(scan, scan.locator("#viewer figure").count, 0)
+    eventually(scan, scan.locator("#download-zip").is_visible, False)
+    eventually(scan, scan.locator("#compare-truth button[aria-label*=lear]").count, 0)
+    for which in ("compare-note", "compare-truth-note"):
+        assert scan.locator(f"#{which}").locator("p:visible").count() == 0
+    slide(scan, "Smallest", 0.5)
+    scan.get_by_role("checkbox", name="all", exact=True).uncheck()
+    with new_scene(scan):
+        upload(scan, "compare-image", files / "scan.png")
+    wait_for_rows(scan, 2)  # What was chosen stays.
     scan.get_by_role("checkbox", name="all", exact=True).check()
     wait_for_rows(scan, 3)
 

@@ -57,6 +57,10 @@ def _upload(page, path: Path, expected: str) -> str:
     return page.locator("#finetune-check").inner_text()
 
 
+def _clear_zip(page) -> None:
+    page.locator("#finetune-zip button[aria-label*=lear]").first.click()
+
+
 def _upload_discs(page, tmp_path: Path) -> None:
     _upload(page, _zip(tmp_path / "discs.zip"), "16 cases, patients not known: no problems")
 
@@ -103,6 +107,15 @@ def test_the_check_comes_first_and_shows_the_problems(page, tmp_path):
     assert "/tmp" not in text
     eventually(page, page.locator("#finetune-check .problems img").count, 1)
     eventually(page, _train_button(page).is_disabled, True)
+    (tmp_path / "photo.jpg").write_bytes(b"no zip")
+    _clear_zip(page)  # What was found goes with the file.
+    eventually(page, page.locator("#finetune-check").inner_text, "")
+    text = _upload(page, tmp_path / "photo.jpg", "photo.jpg")
+    assert "not a binary mask" not in text and text.strip().count("\n") == 0
+    page.get_by_role("button", name="Try it with simulated ultrasound").click()
+    page.locator("#finetune-check").get_by_text("40 cases").first.wait_for()
+    eventually(page, page.locator("#finetune-zip").get_by_text("photo").count, 0)
+    eventually(page, _train_button(page).is_enabled, True)
 
 
 def test_an_archive_that_leads_out_is_refused_in_one_line(page, tmp_path):
@@ -149,6 +162,7 @@ def test_a_run_goes_to_its_end_and_its_model_is_kept_and_compared(page, demo_pla
     chosen = told.locator("code").first.inner_text()
     eventually(page, page.locator("#finetune-result tbody tr").count, 2)
     eventually(page, page.locator("#finetune-pictures img").count, 2)
+    assert "Validation images" in page.inner_text("#finetune-pictures")
     page.wait_for_selector("#tab-finetune .js-plotly-plot .points path")
     names = "model.keras", "model.json", "model.md", "history.csv", "cases.csv"
     folder = _download(page, tmp_path, *names)
@@ -257,6 +271,10 @@ def test_few_images_are_answered_at_once(page, tmp_path):
     assert "With at least 8" in page.locator("#adapt-answer").inner_text()
     assert page.locator("#adapt-files a[download='report.html']").count() == 1
     assert page.locator("#adapt-start").is_enabled()
+    _clear_zip(page)
+    eventually(page, page.locator("#adapt-answer h4").count, 0)
+    eventually(page, page.locator("#adapt-files a").count, 0)
+    eventually(page, page.locator("#adapt-start").is_disabled, True)
 
 
 def test_an_adaptation_can_be_stopped(page, tmp_path):

@@ -387,6 +387,7 @@ def test_the_page_is_never_shared_through_a_tunnel(tmp_path):
         timeout=300,
     )
     assert "open False" in done.stdout and "SHARED" not in done.stdout
+    assert "share=True" not in done.stdout and "The demo is at http://127.0.0.1:" in done.stdout
 
 
 # What belongs together

@@ -146,15 +146,23 @@ def test_a_mistake_is_told_beside_the_strategy_and_forgotten_when_corrected(page
     alert = page.locator("#strategy-problem [role=alert]")
     alert.wait_for()
     alert.get_by_text("this U-Net has 9 blocks, so K must be 1 to 9").wait_for()
-    assert _command(page) == "python scripts/finetune.py --layers shallow:3"
+    eventually(page, lambda: _command(page), "# Correct the fields above first.")
     _set(page, "shallow:2")
     alert.wait_for(state="detached")
+
+
+_CLIPPED = """() => [...document.querySelectorAll("#layers-unet button")]
+    .filter((button) => button.scrollWidth > button.clientWidth).map((b) => b.innerText)"""
 
 
 def test_the_images_may_decide(page):
     _set(page, "auto")
     page.locator("#layers-facts").get_by_text("chosen from your training images").wait_for()
     _wait_for_pressed(page)
+    assert page.evaluate(_CLIPPED) == []
+    _set(page, "rgn")
+    eventually(page, lambda: "measured rates" in _block(page, "enc1").inner_text(), True)
+    assert page.evaluate(_CLIPPED) == []
 
 
 SOFT = "contracting+0.1*expanding"
@@ -203,9 +211,7 @@ def test_a_rate_is_a_shade(page, demo_url, scheme):
 
     eventually(other, is_graded, True)
     eventually(other, lambda: low_contrast(other), [])
-    clipped = """() => [...document.querySelectorAll("#layers-unet button")]
-        .filter((button) => button.scrollWidth > button.clientWidth).map((b) => b.innerText)"""
-    assert other.evaluate(clipped) == []
+    assert other.evaluate(_CLIPPED) == []
     other.close()
 
 
@@ -282,6 +288,7 @@ def test_statistics_follow_though_nothing_trains(page):
     _set(page, "head+statistics")
     eventually(page, lambda: "statistics only" in _block(page, "enc1").inner_text(), True)
     assert _label(page, "enc1").endswith("frozen, but its statistics follow the data")
+    assert page.evaluate(_CLIPPED) == []
     _set(page, "statistics")
     page.locator("#layers-facts").get_by_text("the forward pass alone").wait_for()
     _wait_for_pressed(page)
@@ -359,6 +366,7 @@ def test_words_can_be_read_on_every_other_tab(page, demo_url, scheme):
         other.set_viewport_size({"width": 390, "height": 800})
         other.get_by_role("tab", name=name, exact=True).first.click()
         other.locator(shown).first.wait_for()
+        assert other.locator(".modebar-container:visible").count() == 0
         require_readable(other)
     assert other.faults == []
     other.close()

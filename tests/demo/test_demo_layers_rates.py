@@ -7,8 +7,18 @@ import random
 import pytest
 
 from kerasunet.architecture import Architecture
-from kerasunet.demo.layers import describe_strategy, nearest
-from kerasunet.demo.layers_network import led_by, selection, start_from, step_cost, with_other_path
+from kerasunet.demo.layers import _FIRST, _find, _show, describe_strategy
+from kerasunet.demo.layers_diagram import diagram_html
+from kerasunet.demo.layers_network import (
+    cost_html,
+    led_by,
+    selection,
+    start_from,
+    step_cost,
+    with_other_path,
+)
+from kerasunet.demo.study import _note, shipped
+from kerasunet.demo.study_figures import draw_strategies, findings, nearest, numbers_table
 from kerasunet.strategies import parse
 
 SOFT = "contracting+0.1*expanding"
@@ -119,3 +129,51 @@ def test_a_client_is_told_the_rates():
     frozen = describe_strategy("head+statistics", init="scratch")
     assert frozen["layers"] == ["head"] and "enc1_norm1" in frozen["statistics"]
     assert describe_strategy("auto", init="scratch")["rates"] is None
+
+
+def test_rgn_trains_every_kernel_at_rates_that_nobody_knows_yet(start):
+    selected = start.select("rgn")
+    assert selected.weights == parse("kernel").select(start.layout)
+    assert selected != start.select("kernel") != start.select("rgn^2") != selected
+    drawn = diagram_html(selected, start)
+    assert drawn.count("measured rates") == len(start.layout.blocks)
+    assert "Rates are measured anew in every epoch." in cost_html(selected, start, 8)
+    told = describe_strategy("rgn", init="scratch")
+    assert (told["rates"], len(told["layers"])) == (None, 23)
+    assert told["trained"] == describe_strategy("kernel", init="scratch")["trained"]
+    assert nearest(selected, "rgn", _Studied("all", "kernel")) is None
+    assert nearest(selected, "rgn", _Studied("all", "rgn")) == "rgn"
+    assert nearest(start.select("kernel"), "kernel", _Studied("rgn", "all")) == "all"
+
+
+@pytest.mark.parametrize("strategy", ["auto", "auto:search"])
+def test_what_auto_was_in_the_published_study_is_not_passed_off_as_todays(
+    start, strategy, monkeypatch
+):
+    monkeypatch.delenv("KERASUNET_STUDIES", raising=False)
+    assert nearest(None, "auto", _Studied("none", "auto")) is None
+    found = findings(start.select(strategy), strategy, shipped())
+    assert f"says nothing about <code>{strategy}</code>" in found
+    assert "0.632" not in found and "<code>3*shallow:4</code>" in found
+
+
+def test_the_published_figures_say_what_auto_chose_then(monkeypatch):
+    monkeypatch.delenv("KERASUNET_STUDIES", raising=False)
+    studied = shipped()
+    scenario = studied.results.scenarios[0]
+    (dots,) = draw_strategies(studied, scenario).data
+    assert "auto: blocks:1" in dots.y and "auto" not in dots.y
+    assert "<th scope=row>auto: blocks:1</th>" in numbers_table(studied, scenario)
+    assert "earlier rule" in _note(studied, published=True)
+    assert "earlier rule" not in _note(studied, published=False)
+
+
+def test_what_is_no_strategy_leaves_nothing_of_the_one_before():
+    given = {**_FIRST, "init": "scratch", "strategy": "foo"}
+    names = ["problem", "diagram", "presets", "facts", "command", "snippet"]
+    shown = dict(zip(names, _show(given, names), strict=True))
+    assert "foo" in shown["problem"]
+    assert shown["facts"] == _find(given) == ""
+    assert shown["command"] == shown["snippet"] == "# Correct the fields above first."
+    assert shown["diagram"].count(": there is no such strategy") == 9
+    assert 'aria-pressed="true"' not in shown["presets"]

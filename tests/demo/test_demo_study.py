@@ -102,7 +102,7 @@ def test_a_study_of_ones_own_is_opened_by_its_files(page, tmp_path):
     study = make_study(tmp_path, "my_scans")
     upload = "#study-files input[type=file]"
     page.set_input_files(upload, [study / "cases.csv", study / "runs.csv"])
-    page.get_by_text("Your study: 16 finished runs, on my_scans.").wait_for()
+    page.locator("#study-note").get_by_text("Your study: 16 finished runs, on my_scans.").wait_for()
     page.locator("#study-x-ray").wait_for(state="hidden")
     _back_to_the_published(page)
     page.locator("#study-x-ray").wait_for()
@@ -113,7 +113,7 @@ def test_a_study_of_ones_own_is_opened_by_its_folder(page, tmp_path):
     study = make_study(tmp_path, "shenzhen")
     page.locator("#study-folder input, #study-folder textarea").fill(str(study))
     page.get_by_role("button", name="Open", exact=True).click()
-    page.get_by_text("Your study: 16 finished runs, on shenzhen.").wait_for()
+    page.locator("#study-note").get_by_text("Your study: 16 finished runs, on shenzhen.").wait_for()
     page.locator("#study-ultrasound").wait_for(state="hidden")
     _back_to_the_published(page)
 
@@ -123,11 +123,16 @@ def test_what_is_no_study_is_refused_in_one_line_and_the_page_goes_on(page, tmp_
     folder = page.locator("#study-folder input, #study-folder textarea")
     folder.fill(str(tmp_path))
     page.get_by_role("button", name="Open", exact=True).click()
-    alert = page.locator("#study-note [role=alert]")
+    alert = page.locator("#study-opened [role=alert]")
     alert.get_by_text("is not a study with results").wait_for()
     folder.fill(str(tmp_path / "nowhere"))
     page.get_by_role("button", name="Open", exact=True).click()
     alert.get_by_text("no such folder on this machine").wait_for()
+    folder.fill(" ")
+    page.get_by_role("button", name="Open", exact=True).click()
+    alert.get_by_text("the path is empty").wait_for()
+    field, told = folder.bounding_box(), alert.bounding_box()
+    assert abs(told["y"] - field["y"]) < 200  # In sight of who has pressed the button.
     assert page.locator("#study-claims tbody tr").count() > 0
     _back_to_the_published(page)
 
