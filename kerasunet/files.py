@@ -104,8 +104,7 @@ def expanded(path: str | os.PathLike) -> Path:
     given = Path(path)
     found = Path(os.path.expanduser(given))
     if found == given and str(given).startswith("~") and not os.path.lexists(given.parts[0]):
-        told = "nobody here has a home folder of this name; give the whole path"
-        raise ValueError(f"{given}: {told}")
+        raise ValueError(f"{path}: nobody here has a home folder of this name; give the whole path")
     try:
         found.resolve()
     except RuntimeError:  # Of Python before 3.13.

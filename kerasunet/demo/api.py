@@ -138,7 +138,8 @@ class _Endpoints:
         Returns:
             A row per model, sorted by Dice with the true mask, or without one by Dice with the
             consensus, which is agreement and not quality; and a zip with all masks, overlays, table
-            and report.
+            and report. `seen` says whether a model was trained on the image or chosen by it: `yes`,
+            `no` or `unknown`; one that was comes last and is never the best.
         """
         self._context.files.keep(request, image, truth)
         given = _read(image, frame).with_modality(_modality(modality))

@@ -227,7 +227,7 @@ function showScores() {
 }
 
 function showLegend(voters, others) {
-  const without = others.length ? ` (without ${others.map((panel) => panel.label).join(", ")})` : "";
+  const without = others.length ? `, without ${others.map((panel) => panel.label).join(", ")}` : "";
   const bar = (colors) => `<i class="bar" style="background:linear-gradient(90deg,${colors.map((c) => `rgb(${c})`).join()})"></i>`;
   const key = (color, words) => `<span><i style="background:rgb(${color})"></i>${words}</span>`;
   const parts = [key(MASK, "model")];

@@ -214,12 +214,11 @@ def run_fields(starts: list[str]) -> tuple[gr.Component, ...]:
             elem_id="finetune-strategy",
         )
         # No range and no rounding here: Gradio would not say which field it refuses.
+        images = f"{Optimization.batch_size} images each"
         steps = gr.Number(
-            Optimization.steps,
-            label="Steps",
-            info=f"{OPTIMIZATION['steps'].help}, {Optimization.batch_size} images each",
+            Optimization.steps, label="Steps", info=f"{OPTIMIZATION['steps'].help}, {images}",
             elem_id="finetune-steps",
-        )
+        )  # fmt: skip
     with gr.Accordion("More", open=False), gr.Row():
         init = gr.Dropdown(
             starts,

@@ -167,7 +167,7 @@ def test_what_is_set_while_the_models_run_holds(scan, segmenters, files, middle)
 
 def test_what_was_found_goes_with_the_image(scan, files):
     legend = scan.locator("#viewer .legend")
-    eventually(scan, lambda: "2 strategies agree (without none" in legend.inner_text(), True)
+    eventually(scan, lambda: "2 strategies agree, without none" in legend.inner_text(), True)
     with new_scene(scan):
         upload(scan, "compare-truth", files / "scan_mask.png")
     scan.locator("#compare-image button[aria-label*=lear]").first.click()
