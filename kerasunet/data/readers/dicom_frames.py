@@ -331,15 +331,25 @@ def beside_background(header: Dataset) -> tuple[str, ...]:
 
 
 def of_segments(header: Dataset, frames: Sequence[int], wanted: Sequence[str]) -> list[int]:
-    """Return the frames that show one of some segments, which are named by label or number."""
-    numbers, macros = numbers_of(header, wanted), ("SegmentIdentificationSequence",)
+    """Return the frames that show one of some segments, which are named by label or number.
+
+    Raises:
+        Unusable: There are several segments, and a frame does not say of which it is.
+    """
+    known, macros = list(segment_labels(header)), ("SegmentIdentificationSequence",)
     if is_label_map(header):
         return list(frames)
-    return [
-        frame
+    only = known[0] if len(known) == 1 else None
+    shown = {
+        frame: of_frame(header, frame, macros).get("ReferencedSegmentNumber", only)
         for frame in frames
-        if of_frame(header, frame, macros).get("ReferencedSegmentNumber") in numbers
-    ]
+    }
+    if any(number not in known for number in shown.values()):
+        raise Unusable(
+            "a segmentation with frames that do not say which of its segments they show; export it "
+            "again"
+        )
+    return [frame for frame, number in shown.items() if number in numbers_of(header, wanted)]
 
 
 def numbers_of(header: Dataset, wanted: Sequence[str]) -> list[int]:
