@@ -90,7 +90,7 @@ class DecodedCases:
         if self.objects.several:
             self.objects.check(self.masks)
         elif self.masks.dtype != bool:
-            object.__setattr__(self, "masks", _as_masks(self.masks))
+            object.__setattr__(self, "masks", readers.as_masks(self.masks))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -191,14 +191,6 @@ def foreground_shares(cases: Sequence[Case]) -> dict[str, float]:
     return dict(zip((case.key for case in cases), shares.tolist(), strict=True))
 
 
-def _as_masks(values: np.ndarray) -> np.ndarray:
-    found = np.unique(values)
-    if len(found) > 2 or (found < 0).any() or not (len(found) < 2 or found[0] == 0):
-        listed = ", ".join(f"{value:g}" for value in found[:_MOST_VALUES])
-        raise ValueError(f"masks must be bool, or have 0 and one other value, not {listed}")
-    return values > 0
-
-
 def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) -> np.ndarray:
     """Stretch an image to a size: by area along an axis that shrinks, bilinearly where it grows.
 
@@ -224,7 +216,7 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Raises:
         ValueError: It is not bool, and holds other things than 0 and one value.
     """
-    mask = mask if mask.dtype == bool else _as_masks(mask)
+    mask = mask if mask.dtype == bool else readers.as_masks(mask)
     return _stretch(mask.astype(np.float32), _checked(size), cv2.INTER_AREA) >= 0.5
 
 
@@ -296,9 +288,9 @@ def _loaded(case: Case, found: _Kinds) -> Sample:
         if image.shape[2:] not in ((), (3,)) or image.shape[:2] != mask.shape:
             raise ValueError(f"image {image.shape} and mask {mask.shape} are of unlike shapes")
         _check_spacing(spacing)
-        levels, several = readers.gray_levels(image), objects_of((case,)).several
-        drawn = mask if several else _as_masks(mask)
-        value = "" if several or not drawn.any() else f"{mask.max():g}"
+        levels, objects = readers.gray_levels(image), objects_of((case,))
+        drawn = _labels(mask, objects) if objects.several else readers.as_masks(mask)
+        value = "" if objects.several or not drawn.any() else f"{mask.max():g}"
         found[case.key] = {
             f"{image.dtype} images with values of": readers.kind_of_range(image),
             "objects of the value": "1" if value in _ONE_CODE else value,
@@ -308,9 +300,19 @@ def _loaded(case: Case, found: _Kinds) -> Sample:
         raise ValueError(f"{case.key}: {error}") from error
 
 
+def _labels(mask: np.ndarray, objects: Objects) -> np.ndarray:
+    """Turn numbers of any dtype into the labels that they equal; raise if they are none."""
+    with np.errstate(invalid="ignore"):
+        labels = mask.astype(np.uint8)
+    labels = labels if mask.dtype != bool and np.array_equal(labels, mask) else mask
+    objects.check(labels)
+    return labels
+
+
 def _check_spacing(spacing: Any) -> None:
-    sides = (1, 1) if spacing is None else spacing
-    if np.shape(sides) != (2,) or not all(0 < side < np.inf for side in sides):
+    sides = np.asarray((1, 1) if spacing is None else spacing)
+    is_pair = sides.shape == (2,) and sides.dtype.kind in "iuf"
+    if not is_pair or not all(0 < side < np.inf for side in sides):
         raise ValueError(f"spacing must be (row, column) in mm, or None, not {spacing!r}")
 
 

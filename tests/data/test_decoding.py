@@ -18,6 +18,7 @@ from kerasunet.data import (
     resize_mask,
 )
 from kerasunet.data.decoding import foreground_shares, resized_spacing
+from kerasunet.objects import Objects
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -224,6 +225,9 @@ def test_arrays_of_a_callers_own_cases_are_read_by_their_range(image, mask):
         ({"image": None}, r"own: image \(\) and mask \(8, 8\)"),
         ({"mask": np.ones((4, 8), bool)}, r"own: image \(8, 8\) and mask \(4, 8\) are of"),
         ({"mask": np.arange(64).reshape(8, 8)}, "own: masks must be bool, or have 0 and"),
+        ({"mask": np.where(np.eye(8), np.nan, 0)}, "own: masks must be bool, .* not 0, nan"),
+        ({"mask": np.full((8, 8), "1")}, "own: masks must be bool, or have 0 and one other value"),
+        ({"spacing": ("0.5", "0.5")}, r"own: spacing must be \(row, column\) in mm"),
         ({"spacing": (3.0, 0.5, 0.5)}, r"own: spacing must be \(row, column\) in mm"),
         ({"spacing": (0.5, np.nan)}, r"own: spacing must be \(row, column\) in mm"),
         ({"spacing": 0.5}, r"own: spacing must be \(row, column\) in mm"),
@@ -256,6 +260,25 @@ def test_a_callers_own_cases_that_may_not_mean_the_same_are_refused(other, told)
     case = ArrayCase("a", **({"image": image, "mask": mask} | other))
     with pytest.raises(ValueError, match=told):
         decode([case, *same], (8, 8))
+
+
+@dataclass(frozen=True)
+class TwoObjects(ArrayCase):
+    objects: Objects = Objects(("a", "b"))
+
+    def __hash__(self):
+        return hash(self.key)
+
+
+def test_labels_of_a_callers_own_cases_are_those_of_its_objects():
+    labels = np.eye(8) + 2 * np.eye(8, k=1)
+    for same in (labels, labels.astype(np.int64), labels.astype(np.uint8)):
+        assert np.array_equal(decode([TwoObjects("a", mask=same)], (8, 8)).masks[0], labels)
+    for wrong in (labels * 2, -labels, labels / 2, labels > 0, labels * np.nan):
+        with pytest.raises(
+            ValueError, match=r"a: masks of 2 objects \(a, b\) must be uint8 of 0 to"
+        ):
+            decode([TwoObjects("a", mask=wrong)], (8, 8))
 
 
 @pytest.mark.parametrize("mode", ["P", "HSV", "CMYK", "YCbCr", "LA"])

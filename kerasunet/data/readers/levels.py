@@ -23,7 +23,7 @@ _SHARES, _LEVELS, _OTHERS = "0 to 1", "0 to 255", "other ranges"
 _FLAT, _BARELY, _NEAR, _AROUND = 12, 8, 16, 48
 _DARK, _WHITE = 32, 224
 _SQUARE = np.ones((3, 3), np.uint8)
-_FEW_LEVELS = 4
+_FEW_LEVELS, _MOST_VALUES = 4, 8
 _LEAST_PIXELS, _LEAST_SHARE, _MOST_OF_PEAK, _EACH_SIDE, _MOST_OF_RING = 16, 0.05, 0.6, 0.01, 0.5
 
 
@@ -108,6 +108,21 @@ def require_alike(found: Mapping[str, Mapping[str, str]]) -> None:
                 f"there are {topic} {listed[0]} and {listed[1]}, which may not mean the same; give "
                 "gray levels as uint8, and masks as bool"
             )
+
+
+def as_masks(values: np.ndarray) -> np.ndarray:
+    """Turn masks of 0 and one other value into bool.
+
+    Raises:
+        ValueError: They hold other values, or no numbers.
+    """
+    if values.dtype.kind not in "buif":
+        raise ValueError(f"masks must be bool, or have 0 and one other value, not {values.dtype}")
+    found = np.unique(values)
+    if not (found >= 0).all() or len(found) > 2 or not (len(found) < 2 or found[0] == 0):
+        listed = ", ".join(f"{value:g}" for value in found[:_MOST_VALUES])
+        raise ValueError(f"masks must be bool, or have 0 and one other value, not {listed}")
+    return values > 0
 
 
 def to_levels(pixels: np.ndarray) -> np.ndarray:
