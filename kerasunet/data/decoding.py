@@ -63,7 +63,8 @@ class DecodedCases:
 
     def __post_init__(self):
         for name in ("images", "masks"):
-            object.__setattr__(self, name, readers.as_array(getattr(self, name)))
+            if not isinstance(given := getattr(self, name), np.ndarray):
+                object.__setattr__(self, name, readers.as_array(given))
         if self.images.ndim != 4 or self.images.shape[:3] != self.masks.shape:
             raise ValueError(
                 "images must have the shape (cases, height, width, channels) and masks (cases, "
@@ -156,7 +157,8 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
     objects = objects_of(cases)
     found: _Kinds = {}
     rows = cached_rows(cases, (*size, channels), decode_rows)
-    readers.require_alike(found)
+    if found:
+        readers.require_alike(found)
     return DecodedCases(
         tuple(case.key for case in cases),
         tuple(case.group for case in cases),
