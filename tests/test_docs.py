@@ -862,6 +862,15 @@ READ = {
         LAYOUTS,
         "test_manifest_masks_of_several_objects_of_an_image_are_not_united",
     ),
+    "cases of a class of your own whose images would be scaled in different ways, or whose objects "
+    "have different values": (
+        "data/test_decoding.py",
+        "test_a_callers_own_cases_that_may_not_mean_the_same_are_refused",
+    ),
+    "pictures of Pillow in Python, in other modes than gray and RGB": (
+        "data/test_decoding.py",
+        "test_pictures_of_pillow_whose_numbers_are_no_gray_levels_are_refused",
+    ),
     "arrays for training with other numbers of images, masks, keys, groups or spacings, "
     "or with masked pixels": (
         "data/test_folders.py",

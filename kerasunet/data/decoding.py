@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -25,6 +26,8 @@ _MOST_VALUES, _MOST_CODES = 8, 5  # That a message lists.
 _SHARE = (1, 1, np.dtype(np.float64).itemsize)  # The bytes of one number, kept like an image.
 _ROWS = ("keys", "groups", "images", "masks", "spacings")  # Of decoded cases, by case.
 _SUBMITTED = 4096  # Cases that wait for a thread at a time.
+_Kinds = dict[str, dict[str, str]]
+_Use = Callable[[int, Sample], None]
 C = TypeVar("C", bound=Case)
 T = TypeVar("T")
 
@@ -48,7 +51,7 @@ class DecodedCases:
 
     Raises:
         ValueError: The arrays have other shapes, or values that are no gray levels or no masks; or
-            there are more or fewer keys, groups or spacings than images.
+            there are more or fewer keys, groups or spacings than images, or others than stated.
     """
 
     keys: tuple[str, ...]
@@ -59,8 +62,9 @@ class DecodedCases:
     objects: Objects = ONE_OBJECT
 
     def __post_init__(self):
-        for name in ("images", "masks"):  # Tensors become arrays; masked ones stay so.
-            object.__setattr__(self, name, np.asanyarray(getattr(self, name)))
+        for name in ("images", "masks"):
+            if not isinstance(given := getattr(self, name), np.ndarray):
+                object.__setattr__(self, name, readers.as_array(given))
         if self.images.ndim != 4 or self.images.shape[:3] != self.masks.shape:
             raise ValueError(
                 "images must have the shape (cases, height, width, channels) and masks (cases, "
@@ -76,6 +80,10 @@ class DecodedCases:
                 f"{len(self.images):,} images need as many keys, groups and spacings, not "
                 f"{counts[0]:,}, {counts[1]:,} and {counts[2]:,}"
             )
+        for spacing in self.spacings:
+            _check_spacing(spacing)
+        if strange := [name for name in (*self.keys, *self.groups) if not isinstance(name, str)]:
+            raise ValueError(f"keys and groups must be text, not {strange[0]!r}")
         if self.images.dtype != np.uint8:
             scaled = readers.scaling_of(self.images)
             levels = [np.rint(scaled(image)).astype(np.uint8) for image in self.images]
@@ -83,7 +91,7 @@ class DecodedCases:
         if self.objects.several:
             self.objects.check(self.masks)
         elif self.masks.dtype != bool:
-            object.__setattr__(self, "masks", _as_masks(self.masks))
+            object.__setattr__(self, "masks", readers.as_masks(self.masks))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -128,7 +136,8 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
 
     Raises:
         ValueError: Files could not be used; the message lists every one of them. Or there are no
-            images of so many channels, or of such a size.
+            images of so many channels, or of such a size; or arrays of cases of a caller's own
+            class may not mean the same.
     """
     size = _checked(size)
     if channels not in (1, 3):
@@ -143,10 +152,13 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
                 spacing=resized_spacing(sample.spacing, sample.mask.shape, size),
             )
 
-        load_each(cases, indices, keep)
+        load_each(cases, indices, keep, found=found)
 
     objects = objects_of(cases)
+    found: _Kinds = {}
     rows = cached_rows(cases, (*size, channels), decode_rows)
+    if found:
+        readers.require_alike(found)
     return DecodedCases(
         tuple(case.key for case in cases),
         tuple(case.group for case in cases),
@@ -181,14 +193,6 @@ def foreground_shares(cases: Sequence[Case]) -> dict[str, float]:
     return dict(zip((case.key for case in cases), shares.tolist(), strict=True))
 
 
-def _as_masks(values: np.ndarray) -> np.ndarray:
-    found = np.unique(values)
-    if len(found) > 2 or (found < 0).any() or not (len(found) < 2 or found[0] == 0):
-        listed = ", ".join(f"{value:g}" for value in found[:_MOST_VALUES])
-        raise ValueError(f"masks must be bool, or have 0 and one other value, not {listed}")
-    return values > 0
-
-
 def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) -> np.ndarray:
     """Stretch an image to a size: by area along an axis that shrinks, bilinearly where it grows.
 
@@ -214,7 +218,7 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Raises:
         ValueError: It is not bool, and holds other things than 0 and one value.
     """
-    mask = mask if mask.dtype == bool else _as_masks(mask)
+    mask = mask if mask.dtype == bool else readers.as_masks(mask)
     return _stretch(mask.astype(np.float32), _checked(size), cv2.INTER_AREA) >= 0.5
 
 
@@ -267,28 +271,51 @@ def _stretch(pixels: np.ndarray, size: tuple[int, int], growing: int) -> np.ndar
 
 
 def load_each(
-    cases: Sequence[Case], indices: Sequence[int], use: Callable[[int, Sample], None]
+    cases: Sequence[Case], indices: Sequence[int], use: _Use, *, found: _Kinds | None = None
 ) -> None:
-    """Load cases in threads and hand them on; raise what cannot be loaded at the end."""
-    use_each(cases, indices, _loaded, use=use)
+    """Load cases in threads and hand them on; raise what cannot be loaded at the end.
+
+    `found` gets what the arrays of a caller's own cases are, by key.
+    """
+    use_each(cases, indices, partial(_loaded, found={} if found is None else found), use=use)
 
 
-def _loaded(case: Case) -> Sample:
+def _loaded(case: Case, found: _Kinds) -> Sample:
     """Load a case; arrays of a caller's own class are read as `DecodedCases` reads them."""
     image, mask, spacing = sample = case.load()
     if is_ours(case):
         return sample
-    image, mask = np.asanyarray(image), np.asanyarray(mask)
     try:
+        image, mask = readers.as_array(image), readers.as_array(mask)
         if image.shape[2:] not in ((), (3,)) or image.shape[:2] != mask.shape:
             raise ValueError(f"image {image.shape} and mask {mask.shape} are of unlike shapes")
-        sides = (1, 1) if spacing is None else spacing
-        if np.shape(sides) != (2,) or not all(0 < side < np.inf for side in sides):
-            raise ValueError(f"spacing must be (row, column) in mm, or None, not {spacing!r}")
-        several = objects_of((case,)).several
-        return Sample(readers.gray_levels(image), mask if several else _as_masks(mask), spacing)
+        _check_spacing(spacing)
+        levels, objects = readers.gray_levels(image), objects_of((case,))
+        drawn = _labels(mask, objects) if objects.several else readers.as_masks(mask)
+        value = "" if objects.several or not drawn.any() else f"{mask.max():g}"
+        found[case.key] = {
+            f"{image.dtype} images with values of": readers.kind_of_range(image),
+            "objects of the value": "1" if value in _ONE_CODE else value,
+        }
+        return Sample(levels, drawn, spacing)
     except ValueError as error:
         raise ValueError(f"{case.key}: {error}") from error
+
+
+def _labels(mask: np.ndarray, objects: Objects) -> np.ndarray:
+    """Turn numbers of any dtype into the labels that they equal; raise if they are none."""
+    with np.errstate(invalid="ignore"):
+        labels = mask.astype(np.uint8)
+    labels = labels if mask.dtype != bool and np.array_equal(labels, mask) else mask
+    objects.check(labels)
+    return labels
+
+
+def _check_spacing(spacing: Any) -> None:
+    sides = np.asarray((1, 1) if spacing is None else spacing)
+    is_pair = sides.shape == (2,) and sides.dtype.kind in "iuf"
+    if not is_pair or not all(0 < side < np.inf for side in sides):
+        raise ValueError(f"spacing must be (row, column) in mm, or None, not {spacing!r}")
 
 
 def use_each(
@@ -360,9 +387,9 @@ def _mixed(found: Mapping[str, Sequence[str]]) -> str:
 
 def misread_masks(cases: Sequence[Case]) -> str:
     """Explain why no mask of cases has an object as it is read; empty if all files are black."""
-    files = ((m, getattr(case, "frame", 0)) for case in cases for m in getattr(case, "masks", ()))
-    for path, frame in files:
-        values = np.unique(readers.read_mask_values(path, frame=frame))
+    for path, case in ((m, one) for one in cases for m in getattr(one, "masks", ())):
+        image, frame = getattr(case, "image", None), getattr(case, "frame", 0)
+        values = np.unique(readers.read_mask_values(path, frame=frame, image=image))
         if values.any():
             listed = ", ".join(map(str, values[:_MOST_VALUES]))
             return (

@@ -6,9 +6,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from PIL import Image
 
-from kerasunet.data import DataSet, Sample, decode, load, resize_image, resize_mask
+from kerasunet.data import (
+    DataSet,
+    DecodedCases,
+    Sample,
+    decode,
+    load,
+    resize_image,
+    resize_mask,
+)
 from kerasunet.data.decoding import foreground_shares, resized_spacing
+from kerasunet.objects import Objects
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -215,6 +225,9 @@ def test_arrays_of_a_callers_own_cases_are_read_by_their_range(image, mask):
         ({"image": None}, r"own: image \(\) and mask \(8, 8\)"),
         ({"mask": np.ones((4, 8), bool)}, r"own: image \(8, 8\) and mask \(4, 8\) are of"),
         ({"mask": np.arange(64).reshape(8, 8)}, "own: masks must be bool, or have 0 and"),
+        ({"mask": np.where(np.eye(8), np.nan, 0)}, "own: masks must be bool, .* not 0, nan"),
+        ({"mask": np.full((8, 8), "1")}, "own: masks must be bool, or have 0 and one other value"),
+        ({"spacing": ("0.5", "0.5")}, r"own: spacing must be \(row, column\) in mm"),
         ({"spacing": (3.0, 0.5, 0.5)}, r"own: spacing must be \(row, column\) in mm"),
         ({"spacing": (0.5, np.nan)}, r"own: spacing must be \(row, column\) in mm"),
         ({"spacing": 0.5}, r"own: spacing must be \(row, column\) in mm"),
@@ -223,6 +236,64 @@ def test_arrays_of_a_callers_own_cases_are_read_by_their_range(image, mask):
 def test_what_a_callers_own_cases_return_that_is_no_sample_is_named(wrong, told):
     with pytest.raises(ValueError, match=told):
         decode([ArrayCase("own", **wrong)], (4, 4))
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (
+            {"image": np.eye(8)},
+            r"float64 images with values of 0 to 1 \(such as a\) and 0 to 255 .* b\)",
+        ),
+        ({"image": np.eye(8) * -3}, "float64 images with values of other ranges .* and 0 to 255"),
+        (
+            {"mask": np.eye(8) * 2},
+            r"of the value 2 \(such as a\) and 1 \(such as b\), which may not",
+        ),
+    ],
+)
+def test_a_callers_own_cases_that_may_not_mean_the_same_are_refused(other, told):
+    """A dark image would become bright, and two kinds of objects one."""
+    image, mask = np.eye(8) * 200, np.eye(8) * 255
+    same = [ArrayCase("b", image, mask), ArrayCase("c", image * 0, mask > 0)]
+    assert len(decode([*same, ArrayCase("a", image.astype(np.uint8))], (8, 8))) == 3
+    case = ArrayCase("a", **({"image": image, "mask": mask} | other))
+    with pytest.raises(ValueError, match=told):
+        decode([case, *same], (8, 8))
+
+
+@dataclass(frozen=True)
+class TwoObjects(ArrayCase):
+    objects: Objects = Objects(("a", "b"))
+
+    def __hash__(self):
+        return hash(self.key)
+
+
+def test_labels_of_a_callers_own_cases_are_those_of_its_objects():
+    labels = np.eye(8) + 2 * np.eye(8, k=1)
+    for same in (labels, labels.astype(np.int64), labels.astype(np.uint8)):
+        assert np.array_equal(decode([TwoObjects("a", mask=same)], (8, 8)).masks[0], labels)
+    for wrong in (labels * 2, -labels, labels / 2, labels > 0, labels * np.nan):
+        with pytest.raises(
+            ValueError, match=r"a: masks of 2 objects \(a, b\) must be uint8 of 0 to"
+        ):
+            decode([TwoObjects("a", mask=wrong)], (8, 8))
+
+
+@pytest.mark.parametrize("mode", ["P", "HSV", "CMYK", "YCbCr", "LA"])
+def test_pictures_of_pillow_whose_numbers_are_no_gray_levels_are_refused(mode):
+    plain = Image.fromarray(noise(8, 8).astype(np.uint8))
+    same, mask = decode([ArrayCase("a", plain)], (8, 8)).images, np.zeros((8, 8), bool)
+    assert np.array_equal(same[0, ..., 0], plain)
+    colored = plain.convert("RGB")
+    other = (
+        colored.quantize(4) if mode == "P" else (colored if mode != "LA" else plain).convert(mode)
+    )
+    with pytest.raises(ValueError, match=f"a: a picture of Pillow in mode {mode}, whose numbers"):
+        decode([ArrayCase("a", other)], (8, 8))
+    with pytest.raises(ValueError, match=f"picture of Pillow in mode {mode}.*; convert it to L or"):
+        DecodedCases(("a",), ("a",), [other], mask[None], (None,))
 
 
 def test_keys_that_are_no_text_are_named():

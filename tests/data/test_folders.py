@@ -1504,6 +1504,14 @@ def test_arrays_that_would_lose_cases_or_pixels_are_refused():
     ):
         with pytest.raises(ValueError, match="masked pixels, under which something may be; fill"):
             DecodedCases(names, names, *pixels, (None, None))
+    for wrong, told in (
+        ((names, (1, "1"), (None, None)), "keys and groups must be text, not 1$"),
+        (((0, 1), names, (None, None)), "keys and groups must be text, not 0$"),
+        ((names, names, (None, (-1, 1))), r"spacing must be \(row, column\) in mm, or None, not"),
+        ((names, names, (0.5, 0.5)), r"spacing must be \(row, column\) in mm, or None, not 0.5"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            DecodedCases(*wrong[:2], images, masks, wrong[2])
     with pytest.raises(ValueError, match="several cases have the key a; give each a key of its"):
         DecodedCases(("a", "a"), names, images, masks, (None, None)).select(("a",))
 

@@ -10,12 +10,14 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from kerasunet.data import load
+from kerasunet.data.checking import check
 from kerasunet.data.readers import count_frames, read_image, read_mask_values
 
 nibabel = pytest.importorskip("nibabel")
 pydicom = pytest.importorskip("pydicom")
 
 from helpers.dicom_files import dicom, item, save  # noqa: E402
+from helpers.layout_makers import write_rows  # noqa: E402
 from helpers.placed_files import (  # noqa: E402
     COLUMN,
     ROW,
@@ -63,6 +65,76 @@ def test_segmentations_by_highdicom_of_a_series(tmp_path, kind):
     path = save(segmentation(images, given, kind), tmp_path / "seg.dcm")
     for number, image in enumerate(paths):
         np.testing.assert_array_equal(read(path, image), truth[number].any(axis=-1))
+
+
+def test_frames_that_do_not_say_of_which_segment_they_are_are_refused(tmp_path):
+    pytest.importorskip("highdicom")
+    images, paths = series(tmp_path)
+    rows = [f"{path.name},seg.dcm" for path in paths]
+    write_rows(tmp_path / "manifest.csv", "image,mask", *rows)
+    both = np.stack([MASKS, MASKS[:, ::-1, ::-1] & ~MASKS], axis=-1).astype(np.uint8)
+    made = segmentation(images, both)
+    for groups in made.PerFrameFunctionalGroupsSequence:
+        del groups.SegmentIdentificationSequence
+    save(made, tmp_path / "seg.dcm")
+    with pytest.raises(ValueError, match=r"seg\.dcm: frames do not say which of its"):
+        load(tmp_path, objects=["s1"]).cases[0].load()
+    made = segmentation(images, both[..., 0])
+    for groups in (made.SharedFunctionalGroupsSequence[0], *made.PerFrameFunctionalGroupsSequence):
+        groups.pop("SegmentIdentificationSequence", None)
+    save(made, tmp_path / "seg.dcm")
+    for chosen in ((), ["s0"]):
+        for case, mask in zip(load(tmp_path, objects=chosen).cases, MASKS, strict=True):
+            np.testing.assert_array_equal(case.load().mask, mask)
+
+
+def _same_number(made):
+    made.SegmentSequence[1].SegmentNumber = 1
+
+
+def _without_the_second(made):
+    del made.SegmentSequence[-1]
+
+
+def _without_labels(made):
+    for segment in made.SegmentSequence:
+        del segment.SegmentLabel
+
+
+@pytest.mark.parametrize(
+    ("kind", "edit", "told"),
+    [
+        ("BINARY", _same_number, "a segmentation with segments of the same number; export it"),
+        ("BINARY", _without_the_second, "frames do not say which of its segments they show"),
+        ("LABELMAP", _without_the_second, "its value 2 is of no segment; export it again"),
+        ("BINARY", _without_labels, "has several objects, 1 .*, 2 .*; say which is meant"),
+    ],
+)
+def test_segments_that_nothing_tells_apart_are_not_united(tmp_path, kind, edit, told):
+    pytest.importorskip("highdicom")
+    images, paths = series(tmp_path)
+    write_rows(tmp_path / "manifest.csv", "image,mask", f"{paths[0].name},seg.dcm")
+    other = MASKS[:, ::-1, ::-1] & ~MASKS
+    pixels = MASKS + 2 * other if kind == "LABELMAP" else np.stack([MASKS, other], axis=-1)
+    made = segmentation(images, pixels.astype(np.uint8), kind)
+    edit(made)
+    save(made, tmp_path / "seg.dcm")
+    with pytest.raises(ValueError, match=told):
+        load(tmp_path).cases[0].load()
+    if edit is _without_labels:
+        (case,) = load(tmp_path, objects=["2"]).cases
+        np.testing.assert_array_equal(case.load().mask, other[0])
+
+
+def test_a_segment_that_is_empty_in_a_whole_series_is_a_finding_of_check(tmp_path):
+    pytest.importorskip("highdicom")
+    images, paths = series(tmp_path)
+    rows = [f"{path.name},seg.dcm" for path in paths]
+    write_rows(tmp_path / "manifest.csv", "image,mask", *rows)
+    made = segmentation(images, np.stack([MASKS, MASKS & False], axis=-1).astype(np.uint8))
+    save(made, tmp_path / "seg.dcm")
+    told = [problem.message for problem in check(tmp_path, objects=["s1"]).problems]
+    assert any("none of 3 masks has an object" in message for message in told)
 
 
 def test_a_segmentation_of_another_image_is_refused(tmp_path):

@@ -27,8 +27,12 @@ if TYPE_CHECKING:
         wrong_size as wrong_size,
     )
     from kerasunet.data.readers.levels import (
+        as_array as as_array,
+        as_masks as as_masks,
         gray_levels as gray_levels,
+        kind_of_range as kind_of_range,
         level_left_out as level_left_out,
+        require_alike as require_alike,
         scaling_of as scaling_of,
     )
     from kerasunet.data.readers.masks import (

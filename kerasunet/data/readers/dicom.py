@@ -146,8 +146,7 @@ def _segmented(source: Source) -> np.ndarray:
     header = _header(first)
     chosen = dicom_frames.frames_about(header, frame_count(header), source)
     segments = source.segments or dicom_frames.beside_background(header)
-    if segments:
-        chosen = dicom_frames.of_segments(header, chosen, segments)
+    chosen = dicom_frames.of_segments(header, chosen, segments)
     dicom_frames.check_aligned(header, chosen, source.partner)
     stored = [dicom_pixels.decoded(replace(source, frame=index), header).stored for index in chosen]
     return dicom_frames.united(stored, header, segments)

@@ -306,10 +306,12 @@ def _listed(header: Dataset) -> set[str]:
 
 
 def segment_labels(header: Dataset) -> dict[int, str]:
-    """Return the label of each segment by its number; an empty one where it has none."""
+    """Return the label of each segment by its number, which stands for a missing one of several."""
+    segments = header.get("SegmentSequence") or []
     return {
-        int(segment.get("SegmentNumber", number)): str(segment.get("SegmentLabel") or "")
-        for number, segment in enumerate(header.get("SegmentSequence") or [], start=1)
+        (n := int(segment.get("SegmentNumber", number))): str(segment.get("SegmentLabel") or "")
+        or (str(n) if len(segments) > 1 else "")
+        for number, segment in enumerate(segments, start=1)
     }
 
 
@@ -331,15 +333,25 @@ def beside_background(header: Dataset) -> tuple[str, ...]:
 
 
 def of_segments(header: Dataset, frames: Sequence[int], wanted: Sequence[str]) -> list[int]:
-    """Return the frames that show one of some segments, which are named by label or number."""
-    numbers, macros = numbers_of(header, wanted), ("SegmentIdentificationSequence",)
-    if is_label_map(header):
+    """Return the frames that show one of some segments, which are named by label or number.
+
+    All frames are returned if none is named.
+
+    Raises:
+        Unusable: Segments have the same number, or a frame does not say of which of them it is.
+    """
+    known, macros = list(segment_labels(header)), ("SegmentIdentificationSequence",)
+    if len(known) < len(header.get("SegmentSequence") or []):
+        raise Unusable("a segmentation with segments of the same number; export it again")
+    if is_label_map(header) or not (known or wanted):
         return list(frames)
-    return [
-        frame
-        for frame in frames
-        if of_frame(header, frame, macros).get("ReferencedSegmentNumber") in numbers
-    ]
+    of = {i: of_frame(header, i, macros).get("ReferencedSegmentNumber") for i in frames}
+    if len(known) == 1 and len({*of.values()}) == 1:  # Whichever it is called.
+        of = dict.fromkeys(frames, known[0])
+    if any(number not in known for number in of.values()):
+        raise Unusable("frames do not say which of its segments they show; export it again")
+    chosen = numbers_of(header, wanted) if wanted else known
+    return [frame for frame, number in of.items() if number in chosen]
 
 
 def numbers_of(header: Dataset, wanted: Sequence[str]) -> list[int]:
@@ -363,9 +375,13 @@ def united(frames: list[np.ndarray], header: Dataset, segments: Sequence[str] = 
             if there are none.
 
     Raises:
-        Unusable: There are fractions, and it does not say of what.
+        Unusable: Fractions do not say of what they are, or values of a label map are of no segment.
     """
     shape = (header.Rows, header.Columns)
+    if is_label_map(header) and (listed := segment_labels(header)):
+        values = {int(value) for frame in frames for value in np.unique(frame)}
+        if unlisted := values - {0, header.get("PixelPaddingValue"), *listed}:
+            raise Unusable(f"its value {min(unlisted)} is of no segment; export it again")
     if segments and is_label_map(header):
         frames = [np.isin(frame, numbers_of(header, segments)) for frame in frames]
     inside = [frame >= _least(frame, header) for frame in frames]

@@ -8,7 +8,8 @@ be another object. Smooth edges have neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,12 +17,30 @@ import numpy as np
 from kerasunet.data.readers.source import Unusable, check_finite
 
 _OUTER_PERCENTILES = (0.1, 99.9)
+_PLAIN = ("1", "L", "I", "F", "RGB")  # Modes of Pillow whose numbers are gray levels.
+_SHARES, _LEVELS, _OTHERS = "0 to 1", "0 to 255", "other ranges"
 
 _FLAT, _BARELY, _NEAR, _AROUND = 12, 8, 16, 48
 _DARK, _WHITE = 32, 224
 _SQUARE = np.ones((3, 3), np.uint8)
-_FEW_LEVELS = 4
+_FEW_LEVELS, _MOST_VALUES = 4, 8
 _LEAST_PIXELS, _LEAST_SHARE, _MOST_OF_PEAK, _EACH_SIDE, _MOST_OF_RING = 16, 0.05, 0.6, 0.01, 0.5
+
+
+def as_array(values: Any) -> np.ndarray:
+    """Turn tensors, lists and Pillow's pictures into an array; masked ones stay so.
+
+    Raises:
+        ValueError: Pillow's picture has numbers that are no gray levels, such as of a palette.
+    """
+    for one in values if isinstance(values, list | tuple) else (values,):
+        mode = getattr(one, "mode", None)  # Of Pillow; tensors have a method of this name.
+        if isinstance(mode, str) and mode.split(";")[0] not in _PLAIN:
+            raise ValueError(
+                f"a picture of Pillow in mode {mode}, whose numbers are no gray levels; convert it "
+                "to L or RGB, or give the numbers of labels as an array"
+            )
+    return np.asanyarray(values)
 
 
 def gray_levels(pixels: np.ndarray) -> np.ndarray:
@@ -51,14 +70,59 @@ def scaling_of(pixels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         raise ValueError(f"an image must hold numbers, gray levels 0 to 255, not {pixels.dtype}")
     if pixels.dtype in (np.uint8, bool) or not pixels.size:
         return to_levels
-    low, high = float(pixels.min()), float(pixels.max())
-    if not max(abs(low), abs(high)) <= np.finfo(np.float32).max:
+    if not max(abs(float(pixels.min())), abs(float(pixels.max()))) <= np.finfo(np.float32).max:
         raise ValueError("an image holds NaN or infinite values; replace them with numbers")
+    kind = kind_of_range(pixels)
+    if kind == _OTHERS:
+        return to_levels
+    white = np.float32(255 if kind == _SHARES else 1)
+    return lambda image: image.astype(np.float32) * white
+
+
+def kind_of_range(pixels: np.ndarray) -> str:
+    """Return the values by which an image is scaled; empty if it is black, or bool or uint8."""
+    if pixels.dtype in (np.uint8, bool) or not pixels.any():
+        return ""
+    low, high = float(pixels.min()), float(pixels.max())
     are_shares = pixels.dtype.kind == "f" and high <= 2  # Interpolation may exceed 1.
     if low < 0 or high > 255 or (are_shares and high > 1):
-        return to_levels
-    white = np.float32(255 if are_shares else 1)
-    return lambda image: image.astype(np.float32) * white
+        return _OTHERS
+    return _SHARES if are_shares else _LEVELS
+
+
+def require_alike(found: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse arrays that are scaled, or mark their objects, in different ways.
+
+    Args:
+        found: By the name of each array, what it is by topic; empty where it may be anything.
+    """
+    examples: dict[str, dict[str, str]] = {}
+    for name in sorted(found):
+        for topic, kind in found[name].items():
+            if kind:
+                examples.setdefault(topic, {}).setdefault(kind, name)
+    for topic, kinds in examples.items():
+        listed = [f"{kind} (such as {name})" for kind, name in kinds.items()]
+        if len(listed) > 1:
+            raise ValueError(
+                f"there are {topic} {listed[0]} and {listed[1]}, which may not mean the same; give "
+                "gray levels as uint8, and masks as bool"
+            )
+
+
+def as_masks(values: np.ndarray) -> np.ndarray:
+    """Turn masks of 0 and one other value into bool.
+
+    Raises:
+        ValueError: They hold other values, or no numbers.
+    """
+    if values.dtype.kind not in "buif":
+        raise ValueError(f"masks must be bool, or have 0 and one other value, not {values.dtype}")
+    found = np.unique(values)
+    if not (found >= 0).all() or len(found) > 2 or not (len(found) < 2 or found[0] == 0):
+        listed = ", ".join(f"{value:g}" for value in found[:_MOST_VALUES])
+        raise ValueError(f"masks must be bool, or have 0 and one other value, not {listed}")
+    return values > 0
 
 
 def to_levels(pixels: np.ndarray) -> np.ndarray:
