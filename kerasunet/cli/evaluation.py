@@ -323,17 +323,25 @@ def held_out_rows(directory: Path, summary: dict) -> list[dict[str, str]]:
     return rows
 
 
-def tell_seen(directory: Path) -> None:
-    """Say how many held-out cases the start of a run has seen; compact runs have no card."""
-    files = RunDirectory(directory)
+def tell_seen(directory: Path, start: str) -> None:
+    """Say how many held-out cases the start of a run has seen, or that this is not known.
+
+    Args:
+        directory: Of the run; the card of its model says it, which compact runs lack.
+        start: What the run started from.
+    """
+    files, told = RunDirectory(directory), ""
     if not files.model.with_suffix(".json").is_file():
-        return
-    card = models.card(files.model)
-    if card.start_saw:
-        print(
-            f"{directory}: its start, {card.init}, has seen {card.start_saw} of the held-out "
-            "cases, or others of their patients, so Dice is too optimistic"
+        told = "may have seen held-out cases: without model.json, that is not known"
+    elif (card := models.card(files.model)).start_unknown:
+        told = "may have seen held-out cases: its card does not list what it was trained on"
+    elif card.start_saw:
+        told = (
+            f"has seen {card.start_saw} of the held-out cases, or others of their patients, so "
+            "Dice is too optimistic"
         )
+    if told and start != "scratch":
+        print(f"{directory}: its start, {start}, {told}")
 
 
 def require_same_test(

@@ -266,15 +266,16 @@ def run_compare(options: argparse.Namespace) -> int:
     ]
     print(_runs_table(sorted(runs, key=lambda row: (row.name, -row.dice["mean"])), summaries))
     print(f"Intervals are over {_groups_in_words(tables[0])}.")
-    for directory in directories:
-        tell_seen(directory)
+    for directory, summary in zip(directories, summaries, strict=True):
+        tell_seen(directory, summary["settings"]["init"])
     return 0
 
 
 def _told_apart(directory: Path) -> bool:
     """Return whether a folder holds something else than a run; if so, say what it is."""
+    is_run = RunDirectory(directory).summary.is_file()  # Other files in it may be the user's own.
     for record, what in _NOT_COMPARED.items():
-        if (directory / record).is_file():
+        if not is_run and (directory / record).is_file():
             print(f"left out    {directory}: {what}", file=sys.stderr)
             return True
     return False

@@ -179,9 +179,9 @@ class RunDirectory:
             self.model.with_suffix(".md").unlink(missing_ok=True)  # A kill may have left it older.
             return None
         summary = self.read_summary()
-        for left in (self.checkpoint, files.notes_of(self.config)):  # What is newer is not ours.
-            if left.is_file() and left.stat().st_mtime_ns <= self.summary.stat().st_mtime_ns:
-                left.unlink()
+        if (notes := files.notes_of(self.config)).is_file():  # Without, no checkpoint is its own.
+            self.checkpoint.unlink(missing_ok=True)
+            notes.unlink()
         return summary
 
     def read_summary(self, remedy: str = MOVE) -> dict[str, Any]:
@@ -283,11 +283,11 @@ class RunDirectory:
             data.require_outside(folder)
 
     def _require_own(self) -> None:
-        """Refuse an unfinished run that would replace or remove what it did not write."""
-        if self.summary.is_file():
-            return
-        last = self._files([name for name in self._patterns() if name in _NOTED])
-        for path in itertools.filterfalse(files.noted(self.config), last):
+        """Refuse to replace or remove what the run did not write, as far as that is noted."""
+        names, is_own = [n for n in self._patterns() if n in _NOTED], files.noted(self.config)
+        if self.summary.is_file():  # Its own checkpoint is gone, unless a kill left the notes, too.
+            names, is_own = [self.checkpoint.name], lambda _: files.notes_of(self.config).is_file()
+        for path in itertools.filterfalse(is_own, self._files(names)):
             raise ValueError(f"{path}: is not part of this run, or has been changed since; {MOVE}")
 
     def _record(self, settings: Any) -> dict[str, Any]:
@@ -391,9 +391,8 @@ def _agree(name: str, old: Any, new: Any) -> bool:
 
 def _compared(name: str, value: Any) -> Any:
     """Of a version, only the first number counts; before 1.0, the second one too."""
-    if not name.startswith("versions.") or not isinstance(value, str):
-        return value
-    return value.split(".")[: 2 if value.startswith("0.") else 1]
+    is_version = name.startswith("versions.") and isinstance(value, str)
+    return value.split(".")[: 2 if value.startswith("0.") else 1] if is_version else value
 
 
 def _readable(name: str, value: Any) -> str:

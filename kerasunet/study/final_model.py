@@ -176,4 +176,5 @@ def _card(settings: FinetuneSettings, data: DataSet, rows: list[dict[str, Any]])
         settings={**without_paths(settings, data=data.name), "cross_validation": settings.folds},
         objects=data.objects.names if data.objects.several else (),
     )
-    return with_seen(card, settings, data.cases, judged=())
+    measured = replace(data, cases=data.select(sorted({row["key"] for row in rows})))
+    return with_seen(card, settings, data.cases, judged=(), held_out=measured)

@@ -86,7 +86,7 @@ def load_checkpoint(
 
     Args:
         path: A file that `save_checkpoint` wrote.
-        model: Compiled model with the same weights set to train.
+        model: As `compile_for_training` left it, with the same weights set to train.
         stage: The epochs that these weights train in; another stage has its own optimizer.
         run: What `config.json` of the run holds that goes on.
 
@@ -102,7 +102,7 @@ def load_checkpoint(
             old, new = flat(meta.get("run") or {}), flat(run or {})
             if others := sorted({n.rpartition(".")[2] for n in old if old[n] != new.get(n)}):
                 raise ValueError(f"it is of another run, which has other {', '.join(others)}")
-            (optimizer := model.optimizer).build(model.trainable_variables)
+            optimizer = model.optimizer  # Not built again: loss scaling would add variables.
             _assign(model.weights, _sequence(file, "weight"))
             if stage is None or stage.start < meta["epoch"] < stage.stop:
                 _assign(optimizer.variables, with_rate(optimizer, _sequence(file, "optimizer")))

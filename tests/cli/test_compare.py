@@ -153,5 +153,32 @@ def test_compare_leaves_out_what_is_no_run_by_name(earlier, capsys):
     said = capsys.readouterr()
     assert "adapted: an adaptation; what it found is in its answer.md" in said.err
     assert said.out.count("\n| `") == 1
+    for name in ("adapt.json", "study.json", "predictions.json"):
+        (earlier / name).write_text("of mine")  # Beside a run, which it is no less for that.
+    assert main(["compare", *told]) == 0
+    assert capsys.readouterr().out == said.out
     assert main(["compare", told[1]]) == 2
     assert "there is no fine-tuning run among these" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, ""),
+        ({"start_saw": 2}, "has seen 2 of the held-out cases, or others of their patients"),
+        ({"start_unknown": True}, "its card does not list what it was trained on"),
+        (None, "may have seen held-out cases: without model.json, that is not known"),
+    ],
+)
+def test_compare_says_what_the_start_of_a_run_may_have_seen(earlier, capsys, changes, told):
+    for name in ("config.json", "summary.json", "model.json"):
+        text = (earlier / name).read_text(encoding="utf-8")
+        (earlier / name).write_text(text.replace('"scratch"', '"start.keras"'), encoding="utf-8")
+    card = earlier / "model.json"
+    known = json.loads(card.read_text(encoding="utf-8"))
+    card.write_text(json.dumps(known | (changes or {})), encoding="utf-8")
+    if changes is None:  # As in a run of a study.
+        card.unlink()
+    assert main(["compare", str(earlier)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("run: its start, start.keras, ") == bool(told) and told in said

@@ -306,10 +306,16 @@ class Stop(keras.callbacks.Callback):
 
 
 @pytest.mark.slow
-def test_views_and_best_weights_survive_an_interruption(settings, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "optimization"),
+    [({"views": 2}, {"keep": "best"}), ({}, {"precision": "mixed_float16"})],
+)
+def test_views_best_weights_and_loss_scale_survive_an_interruption(
+    settings, tmp_path, changes, optimization
+):
     """What a frozen part makes of the views is computed in other batches after a new start."""
-    best = replace(settings.optimization, keep="best")
-    tuned = replace(settings, layers="deep:2", views=2, optimization=best)
+    how = replace(settings.optimization, **optimization)
+    tuned = replace(settings, layers="deep:2", optimization=how, **changes)
     with pytest.raises(KeyboardInterrupt):
         finetune(tuned, tmp_path / "killed", [Stop()])
     weights = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,8 @@ from helpers.images import disc_images
 from helpers.placed_files import nifti
 
 from kerasunet import models
+from kerasunet.data import load
+from kerasunet.data.identification import image_identities
 from kerasunet.metrics import unit_in_words
 
 
@@ -58,12 +61,19 @@ def test_a_study_ends_in_words_and_with_a_model(call_cli, tiny_model_file):
 def test_what_you_added_to_a_study_stays(call_cli, tiny_model_file):
     """Files, a note in its record, columns in tables; evaluations on its final model are told."""
     words = ["study", "--data", "simulated-ultrasound:12", "--train-sizes", "6", "--folds", "2"]
-    words += ["--only-folds", "0", "--steps", "2", "--image-size", "32", "--init", tiny_model_file]
+    words += ["--only-folds", "0", "--steps", "2", "--image-size", "32", "--init", "start.keras"]
     words += ["--no-estimate", "--no-report", "--output", "study", "--strategies", "none"]
+    known = models.card(tiny_model_file)
+    seen = image_identities(load("simulated-ultrasound:12").cases).values()
+    models.save(models.load(tiny_model_file), "start.keras", replace(known, seen=(*seen,)))
     own = Path("study/runs/final/notes.txt")
     own.parent.mkdir(parents=True)
     own.write_text("mine")
-    assert call_cli(*words, "--final").returncode == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert call_cli(*words, "--final").returncode == 0
+    card = Path("study/model.md").read_text(encoding="utf-8")
+    assert "## Held-out cases; its start was trained on 6 of them, or chosen by them" in card
     evaluated = ["evaluate", "study/model.keras", "--data", "simulated-xray:4", "--record"]
     assert call_cli(*evaluated, "--include-seen").returncode == 0
     record = Path("study/study.json")

@@ -163,11 +163,15 @@ def test_finished_run_is_not_computed_again(finished, settings):
 def test_a_checkpoint_put_beside_a_finished_run_stays(finished, settings):
     other = finished.directory / "checkpoint.npz"
     other.write_bytes(b"of another run")
+    os.utime(other, ns=(0, 0))  # Moved there, with its own time.
     finetune(settings, finished.directory)
+    with pytest.raises(ValueError, match=r"checkpoint.npz: is not part of this run"):
+        finetune(replace(settings, layers="head"), finished.directory, restart=True)
     assert other.read_bytes() == b"of another run"
-    os.utime(other, ns=(0, 0))  # As what a kill left before the summary came.
+    notes = finished.directory / ".config.json.written"
+    notes.touch()  # As a kill leaves both once the summary has come.
     finetune(settings, finished.directory)
-    assert not other.exists()
+    assert not other.exists() and not notes.exists()
 
 
 @pytest.mark.parametrize(
