@@ -23,4 +23,4 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__, __all__ = lazy_members(__name__)
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.1.0"

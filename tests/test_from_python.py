@@ -217,9 +217,9 @@ def test_a_file_that_is_no_model_is_not_replaced_by_one(data, tiny_model_file):
 @pytest.mark.parametrize("verb", ["finetune", "pretrain", "study", "adapt"])
 def test_an_empty_name_does_not_mean_this_folder(data, verb):
     before = sorted(data.parent.rglob("*"))
-    with pytest.raises(ValueError, match="the name of the output is empty"):
+    with pytest.raises(ValueError, match="is empty; give"):
         CALLS[verb]("data", "")
-    with pytest.raises(ValueError, match="the name of the output is empty"):
+    with pytest.raises(ValueError, match="is empty"):
         CALLS[verb]("data", "  ")
     assert sorted(data.parent.rglob("*")) == before
 

@@ -199,14 +199,14 @@ class _Tab:
 
     def _connect_scores(self) -> None:
         for control in self._scored:
-            self._show_scores_on(control.input, trigger_mode="always_last", concurrency_limit=4)
+            self._show_scores_on(control.input, trigger_mode="always_last")
         self.captions.change(None, [self.captions], None, js=_SET_SCORES)
         self.downloads.connect([self.key, *self._scored])
 
     def _show_scores_on(self, event, **settings) -> None:
         """Show on an event the scores for the controls as they are then."""
-        given = [self.key, *self._scored]
-        event(self._scores, given, [self.table, self.captions], **settings, **QUIET)
+        given, in_order = [self.key, *self._scored], {"concurrency_id": "scores"}
+        event(self._scores, given, [self.table, self.captions], **in_order, **settings, **QUIET)
 
     def _connect_images(self) -> None:
         given = [self.key, self.modality, self.context.added, *self._scored]
