@@ -76,7 +76,7 @@ class Tables:
         self._columns = _with_yours(columns_of(rows[:1]), rows[:1])
         self._cases = [(_identity(row), _as_line(row, self._columns)) for row in rows]
         self._drop_unrecorded()
-        finished = [run for run in map(_identity, self.runs) if run in self.finished()]
+        finished = [_identity(row) for row in self.runs if row["status"] == "finished"]
         _require_of_runs(directory, finished, self._dice_of)
         self._written, self._seconds, self._is_written = -math.inf, 0.0, True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import lzma
 import subprocess
@@ -222,3 +223,16 @@ def test_patients_and_images_called_like_missing_values_keep_their_names(tmp_pat
     study = write_study(tmp_path / "jsrt", cases.assign(key="NA-" + cases["key"]).replace(names))
     found = read_results([study]).cases
     assert set(found["group"]) >= {"NA", "nan"} and found["group"].notna().all()
+
+
+def test_tables_of_thousands_of_runs_open_at_once(tmp_path):
+    """Comparing every run with every other would take a minute."""
+    row = dict.fromkeys(RUN_COLUMNS, "") | {"strategy": "all", "status": "finished"}
+    rows = [row | {"fold": n, "train_size": 8, "seed": 0} for n in range(8000)]
+    with open(tmp_path / "runs.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, RUN_COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    started = time.process_time()
+    assert len(Tables(tmp_path).finished()) == len(rows)
+    assert time.process_time() - started < 5
