@@ -11,6 +11,7 @@ import pytest
 from helpers.images import disc_images
 
 from kerasunet import UNet, describe, set_trainable
+from kerasunet.backend import on_plain_tensorflow
 from kerasunet.data import DecodedCases
 from kerasunet.data.augmentation import Batches
 from kerasunet.data.augmentation_settings import NO_AUGMENTATION
@@ -269,3 +270,9 @@ def test_an_update_in_one_operation_is_that_of_keras_adam(schedule):
     for one, other in zip(*moved, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5, atol=1e-7)
     assert not np.allclose(moved[0][0].numpy(), starts[0], atol=0.01)
+    if on_plain_tensorflow():
+        import tensorflow as tf
+
+        step = tf.function(lambda: ours.apply(gradients)).get_concrete_function()
+        operations = [one.type for one in step.graph.get_operations()]
+        assert operations.count("ResourceApplyAdam") == len(shapes)
