@@ -242,7 +242,7 @@ def run_compare(options: argparse.Namespace) -> int:
     Runs are comparable only on the same held-out cases, so they must share data and test fold.
     """
     summaries = []
-    directories = [path for path in each_once(options.runs) if not _told_apart(path)]
+    directories = [path for path in each_once(options.runs) if not _is_left_out(path)]
     if not directories:
         raise ValueError("there is no fine-tuning run among these; give the folders of some")
     for directory in directories:
@@ -271,7 +271,7 @@ def run_compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _told_apart(directory: Path) -> bool:
+def _is_left_out(directory: Path) -> bool:
     """Return whether a folder holds something else than a run; if so, say what it is."""
     is_run = RunDirectory(directory).summary.is_file()  # Other files in it may be the user's own.
     for record, what in _NOT_COMPARED.items():

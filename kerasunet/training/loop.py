@@ -163,9 +163,9 @@ def train(
         checkpoint: The checkpoint file, `.npz`; its folder also holds cached activations meanwhile.
         history: The CSV file with a row per epoch.
         callbacks: More Keras callbacks.
-        views: Of each image, each computed once where layers are frozen; `None` draws new ones.
+        views: How many of each image, computed once where layers are frozen; `None`: new ones.
         learner: What `learner_of` returned for this model, if `views` is `None`; else made here.
-        relative_power: Exponent of the strategy `rgn`, if it is that; its rates go to `rates.csv`.
+        relative_power: Exponent of the strategy `rgn`, else `None`; rates go to `rates.csv`.
         stage: The epochs of a stage, which has its own optimizer; all epochs unless given.
         sides: Heights and widths to train at, as `Batches` takes them.
         run: What `config.json` of its run holds; a checkpoint of a run of other data is refused.

@@ -169,7 +169,7 @@ def masks_beside_images(folder: Path) -> Sequence[Case] | None:
 
 
 def pascal_voc(folder: Path) -> Sequence[Case] | None:
-    """Read `JPEGImages/` with `SegmentationClass/`; the void outline of objects is none of them."""
+    """Read `JPEGImages/` with `SegmentationClass/`; void outlines belong to no object."""
     folders = [path for name in _CLASS_FOLDERS if (path := folder / name).is_dir()]
     if not folders or not (folder / "JPEGImages").is_dir():
         return None

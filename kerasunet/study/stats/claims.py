@@ -83,7 +83,7 @@ def verdict(low: float, high: float, p_adjusted: float | None = None) -> Verdict
     Args:
         low: Lower bound of the 95 % interval of the effect; NaN where it is unknown.
         high: Upper bound.
-        p_adjusted: P-value of the test after Holm's correction, where the claim has a test.
+        p_adjusted: The p-value of the test after Holm's correction, where the claim has a test.
 
     Returns:
         `"supported"` where the interval lies above 0 and the test, if any, is below 0.05;

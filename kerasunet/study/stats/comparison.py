@@ -43,7 +43,7 @@ def signed_rank(differences: ArrayLike) -> tuple[float, float]:
         differences: First minus second, one per independent pair, (n,).
 
     Returns:
-        P-value and effect size, -1 to 1; 1 and 0 where all differences are zero.
+        The p-value, and the effect size, -1 to 1; 1 and 0 where all differences are zero.
     """
     d = np.asarray(differences, dtype=float)
     d = d[d != 0]
