@@ -76,6 +76,8 @@ class Cell:
         side: Height and width in pixels.
         rate: Learning rate that factor 1 stands for.
         precision: Keras dtype policy.
+        disjoint: Whether the training sets share no image. Otherwise each fold is tested, and the
+            training sets are drawn from the other folds.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Cell:
     rate: float = 1e-3
     first: int = 0
     precision: str = "float32"
+    disjoint: bool = True
 
     @property
     def nearness(self) -> Nearness:
@@ -107,7 +110,7 @@ class Cell:
                 train_size=None,
                 validation_size=0,
                 folds=self.folds,
-                disjoint=True,
+                disjoint=self.disjoint,
                 development_size=DEVELOPMENT[self.data],
                 development=self.development,
                 image_size=self.side,
@@ -213,6 +216,8 @@ def strategies_cells() -> list[Cell]:
             for data in ("jsrt", "shenzhen")
             for size in (20, 5)
         ),
+        Cell("shenzhen-80", "shenzhen", 80, 5, 5),
+        Cell("jsrt-80", "jsrt", 80, 5, 5, disjoint=False),
     ]
 
 
@@ -224,8 +229,8 @@ def searched_cells(output: Path) -> list[Cell]:
 
 def strategies_stage(rates: dict) -> Iterator[Group]:
     for cell in strategies_cells():
-        size = 80 if cell.size == 80 else 20
-        known = rates[f"{TUNED_ON[cell.data]}-{size}-natural"]
+        tuned = f"{TUNED_ON[cell.data]}-{{}}-natural"
+        known = rates.get(tuned.format(cell.size)) or rates[tuned.format(20)]
         for part in _halves(cell):
             for family in FAMILIES:
                 yield from _groups(family, part, known)

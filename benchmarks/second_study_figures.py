@@ -44,7 +44,8 @@ def draw(output: Path) -> None:
 def _draw_differences(output: Path) -> None:
     """Draw the comparisons of all cells, with one point for each training set."""
 
-    cells = [c for c in strategies_cells() if (output / "strategies" / c.name / RUNS).is_file()]
+    run = (c for c in strategies_cells() if (output / "strategies" / c.name / RUNS).is_file())
+    cells = [cell for cell in run if cell.disjoint]
     if not cells:
         return
     rows = [[c for c in cells if modality_of(c.data) == kind] for kind in ("ultrasound", "xray")]

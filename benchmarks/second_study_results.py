@@ -209,12 +209,16 @@ def tables(options: argparse.Namespace) -> int:
         untouched = cases[cases["strategy"] == "none"].groupby("fold")["dice"].mean()
         print(f"| {cell.name} | {untouched.mean():.4f} |")
     stages = ("strategies", "robustness")
+    overlapping = {cell.name for cell in strategies_cells() if not cell.disjoint}
     finished = (path for stage in stages for path in options.output.glob(f"{stage}/*/{RUNS}"))
     for folder in sorted(path.parent for path in finished):
         cases, runs = read_tables(folder)
         print(f"\n### {folder.name}\n")
         _print_means(cases, runs)
-        _print_comparisons(cases, PAIRS)
+        if folder.name in overlapping:
+            print("The training sets overlap, so nothing is inferred from their scatter.")
+        else:
+            _print_comparisons(cases, PAIRS)
         if folder.parent.name == "robustness":
             _print_usual(options.output / "strategies" / ROBUST_OF, cases)
     for cell in starts_cells():
@@ -254,7 +258,11 @@ class Hypothesis:
         stage = strategies_cells() if self.stage == "strategies" else starts_cells()
         for cell in stage:
             is_asked = cell.data in self.data and cell.size in self.sizes
-            if is_asked and (self.stage == "strategies" or cell.nearness == "close"):
+            if (
+                cell.disjoint
+                and is_asked
+                and (self.stage == "strategies" or cell.nearness == "close")
+            ):
                 yield cell
 
 
@@ -452,7 +460,7 @@ def first_study(options: argparse.Namespace) -> int:
 def power(options: argparse.Namespace) -> int:
     """Print which differences the second study can see, from the scatter in the first study."""
     print("cell          sets  comparison                 SD      80 % power from")
-    for cell in strategies_cells():
+    for cell in (cell for cell in strategies_cells() if cell.disjoint):
         first = FIRST_STUDY / cell.data
         cases, _ = read_tables(first)
         size = 20 if cell.size < 80 else 80
