@@ -28,7 +28,7 @@ from kerasunet import (
     data as data_sets,  # `data` and `models` are modules of this package.
     models as registry,
 )
-from kerasunet.cli.options import printable, require_as_written, unless_changed
+from kerasunet.cli.options import condensed, printable, require_as_written, unless_changed
 from kerasunet.files import expanded, is_marked, is_plain, read_json, require_replaceable
 from kerasunet.runs.directory import RunDirectory
 
@@ -223,7 +223,7 @@ def _is_output_lost() -> bool:
 def _refuse(error: Exception, message: str, status: int, *, debug: bool) -> int:
     if debug:
         raise error
-    print(f"error: {printable(message)}", file=sys.stderr)
+    print("error:", "\n".join(condensed(printable(message).split("\n"))), file=sys.stderr)
     return status
 
 

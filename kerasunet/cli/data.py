@@ -121,15 +121,15 @@ def _listing(report: Report) -> str:
 
 
 def _section(kind: str, problems: list[Problem]) -> str:
-    """Every error; of warnings and notes the first few, because there can be very many."""
+    """Every error that differs; of warnings and notes the first few, because there can be many."""
     from kerasunet.data.checking import KINDS
 
     severity, title, remedy = KINDS[kind]
-    shown = problems if severity == "error" else problems[:_SHOWN]
-    lines = [f"{severity}: {title} ({len(problems)})", f"  {remedy}"]
-    lines += [f"    {problem.message}" for problem in shown]
-    if len(shown) < len(problems):
-        lines.append(f"    … and {len(problems) - len(shown)} more; --json and --html show all")
+    told = [f"    {problem.message}" for problem in problems]
+    shown = list(shared.condensed(told)) if severity == "error" else told[:_SHOWN]
+    lines = [f"{severity}: {title} ({len(problems)})", f"  {remedy}", *shown]
+    if len(shown) < len(told):
+        lines.append(f"    --json and --html show all {len(told)}")
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import math
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,14 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerasunet import models
 from kerasunet.data.augmentation_settings import PRESETS
-from kerasunet.files import (
-    NotWritten,
-    before_naming,
-    is_plain,
-    kinds_in_words,
-    sha256,
-    write_text,
-)
+from kerasunet.files import NotWritten, before_naming, is_plain, kinds_in_words, sha256, write_text
 from kerasunet.metrics import bounds_in_words
 from kerasunet.schema import Option, declared
 from kerasunet.training.settings import Architecture, FinetuneSettings, Optimization
@@ -31,6 +25,7 @@ if TYPE_CHECKING:
 
 _MOST_BOTTLENECK_FILTERS = 2048
 _MOST_REMARKS = 10
+_MOST_ALIKE, _SHOWN_ALIKE = 5, 3
 _OBJECT_CHOICE = ("objects", "overlapping", "mask_threshold")
 
 
@@ -252,6 +247,21 @@ def architecture(options: argparse.Namespace) -> Architecture:
 def printable(text: str) -> str:
     """Return text without control sequences, which file names and contents may hold."""
     return "".join(c if is_plain(c, "\n") else repr(c)[1:-1] for c in text)
+
+
+def condensed(lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines such as `FILE: fault`; of many that say the same, the first and a count."""
+    alike: dict[str, list[str]] = {}
+    for line in lines:
+        place, _, what = line.partition(": ")
+        key = re.sub(r"[\d.,]+", "", what.replace(Path(place).stem, "")) or line
+        alike.setdefault(key, []).append(line)
+    for found in alike.values():
+        shown = found if len(found) <= _MOST_ALIKE else found[:_SHOWN_ALIKE]
+        yield from shown
+        if hidden := len(found) - len(shown):
+            indent = found[0][: len(found[0]) - len(found[0].lstrip())]
+            yield f"{indent}… and {hidden:,} more like these"
 
 
 def tell_subfolders(folder: Path) -> None:

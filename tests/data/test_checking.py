@@ -420,7 +420,7 @@ def test_a_long_list_of_warnings_is_cut_and_says_so(call_cli, scans):
         write(scans / "masks" / f"scan{number:02d}.png", np.zeros((96, 96), bool))
     shown = call_cli("check", scans).stdout
     assert shown.count("the mask has no object") == 10
-    assert "… and 3 more" in shown
+    assert "--json and --html show all 13" in shown
 
 
 def test_json_holds_every_problem(call_cli, scans):
@@ -588,3 +588,28 @@ def test_folders_with_dicom_files_of_several_patients_are_named(tmp_path):
         write(folder / f"masks/{number}.png", mask_of(number))
     (problem,) = check(tmp_path).by_kind()["divided-patients"]
     assert problem.message == "P1 has files of 2 PatientIDs"
+
+
+def test_faults_that_many_files_share_are_told_once(tmp_path, capsys):
+    """Names and numbers may differ; one mask is wrong in another way, and keeps its own line."""
+    stems = [f"case{number}" for number in range(12)]
+    make_folder_pairs(tmp_path, *stems)
+    for number, stem in enumerate(stems):
+        (mask,) = tmp_path.glob(f"masks/{stem}.*")
+        write(mask, mask_of(number)[: 12 + number])
+    write(
+        mask.with_name("case0.png"),
+        colored(mask_of(0))[..., 0] // 2 + np.eye(*SHAPE, dtype=np.uint8),
+    )
+    assert main(["check", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert said.count("they must be the same size") == 3
+    assert "    … and 8 more like these\n    --json and --html show all 11" in said
+    assert "case0.png: not a" in said
+    assert main(["check", str(tmp_path), "--json"]) == 1
+    assert capsys.readouterr().out.count("they must be the same size") == 11
+    write(mask.with_name("case0.png"), mask_of(0)[:12])
+    assert main(["finetune", "--data", str(tmp_path), "--output", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: 12 of 12 cases cannot be used:\n  ")
+    assert said.endswith("\n  … and 9 more like these\n")
