@@ -4,6 +4,7 @@
     python benchmarks/starts.py train NAME --data SETS --output RUNS
     python benchmarks/starts.py evaluate NAME --data SETS --output RUNS
     python benchmarks/starts.py ship NAME --data SETS --output RUNS
+    python benchmarks/starts.py describe NAME --data SETS --output RUNS
     python benchmarks/starts.py table
 
 SETS holds the folders bus_bra, busi, jsrt and shenzhen, and duts and ecssd for `natural-base`. A
@@ -24,7 +25,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import pandas as pd
 from second_study import write_packed
 
 from kerasunet.architecture import Architecture
@@ -40,6 +43,7 @@ from kerasunet.data.groups import regroup
 from kerasunet.data.identification import united
 from kerasunet.data.loading import load
 from kerasunet.data.splits import split_cases
+from kerasunet.drawing import draw_comparison
 from kerasunet.files import read_json, write_json
 from kerasunet.training.settings import Optimization, PretrainSettings
 
@@ -50,6 +54,8 @@ SIDES = (128, 160, 192)
 PHOTOGRAPHS = ("duts", "ecssd")
 COPIES = {"duts": (144, 66), "ecssd": (144, 66), "bus_bra": (192, 88), "busi": (192, 88)}
 """Side in pixels and JPEG quality of the copies for another machine."""
+WORST, DRAWN = 5, 3
+"""Cases of simulated data that a card names as failures, and those that are drawn."""
 MARKED = 0.005
 """Share of a normal image above which its foreground is a false mark."""
 
@@ -227,10 +233,6 @@ PRODUCTS = {
             "bus_bra-mild-further-busi-read",
             "busi-mild-further-bus_bra-read",
             "busi-mild-bus_bra-read",
-            "joint-choose-24-busi-read",
-            "joint-read-24-busi-choose",
-            "joint-choose-8-busi-read",
-            "joint-read-8-busi-choose",
             "joint-choose-busi-read",
             "joint-read-busi-choose",
         ),
@@ -365,6 +367,7 @@ def evaluate(options: argparse.Namespace) -> int:
         found = measure(model, decode(with_object, (side, side)))
         row = {"side": side, "dice": asdict(found.dice), **_by_label(with_object, found.rows)}
         row["by_size"] = _by_size(decode(with_object, (side, side)), found.rows)
+        row |= _by_sex(options.data / target / "jsrt_metadata.csv", found.rows)
         if normals := [case for case in cases if case not in with_object]:
             marked = predict(model, decode(normals, (side, side)).images) >= 0.5
             shares = marked.mean((1, 2))
@@ -393,6 +396,15 @@ def _by_label(cases: Sequence, rows: Sequence[dict]) -> dict[str, Any]:
     }
 
 
+def _by_sex(table: Path, rows: Sequence[dict]) -> dict[str, Any]:
+    """Return the mean Dice of women and men, where a table beside the images tells."""
+    if not table.is_file():
+        return {}
+    sexes = {Path(one.study_id).stem: one.gender.lower() for one in pd.read_csv(table).itertuples()}
+    found = pd.Series([row["dice"] for row in rows], [sexes[row["key"]] for row in rows])
+    return {"by_sex": found.groupby(level=0).mean().to_dict()}
+
+
 def _by_size(decoded: DecodedCases, rows: Sequence[dict]) -> dict[str, float]:
     shares = decoded.masks.mean((1, 2))
     bounds = np.quantile(shares, [1 / 3, 2 / 3])
@@ -403,16 +415,24 @@ def _by_size(decoded: DecodedCases, rows: Sequence[dict]) -> dict[str, float]:
 
 
 def ship(options: argparse.Namespace) -> int:
-    """Register a network, and say in its card how its recipe did on hospitals left out."""
+    """Register a network, and describe it in its card."""
+    from kerasunet import models
+
+    models.register(file_of(options.trial or options.name, options.output), options.name, True)
+    return describe(options)
+
+
+def describe(options: argparse.Namespace) -> int:
+    """Say in the card of a registered network what it is for, where it fails, and how its recipe
+    did on hospitals left out."""
     from kerasunet import models
     from kerasunet.models.model_card import write_card
     from kerasunet.training.evaluation import evaluate as measure
 
     product, trial = PRODUCTS[options.name], TRIALS[options.name]
-    made = file_of(options.trial or options.name, options.output)
     judged = decode(validation_set(trial, options.data).cases, (product.side, product.side))
-    measured = measure(models.load(made), judged)
-    file = models.register(made, options.name, True)
+    measured = measure(models.load(options.name), judged)
+    worst = _worst_simulated(models.load(options.name), product, options.name)
     left_out = [one for rows in product.rows if (one := _left_out(rows, product.side)) is not None]
     card = models.card(options.name)
     card = replace(
@@ -425,10 +445,33 @@ def ship(options: argparse.Namespace) -> int:
         image_size=product.side,
         metrics=measured.summary,
         left_out=tuple(left_out),
+        failures=worst,
     )
-    write_card(file, card)
-    print(f"{file}: {len(card.seen):,} images, {len(left_out)} hospitals left out")
+    write_card(models.folder() / f"{options.name}.keras", card)
+    print(f"{options.name}: {len(card.seen):,} images, {len(left_out)} hospitals left out")
     return 0
+
+
+def _worst_simulated(model: Any, product: Product, name: str) -> dict[str, float]:
+    """Return the Dice of the worst simulated cases by their keys, and draw the worst three."""
+    from kerasunet.training.evaluation import evaluate as measure, predict
+
+    cases = load(f"simulated-{product.modality}:100").cases
+    decoded = decode(cases, (product.side, product.side))
+    dice = [row["dice"] for row in measure(model, decoded).rows]
+    order = np.argsort(dice, kind="stable")[:WORST]
+    panels = [
+        draw_comparison(
+            decoded.images[i],
+            decoded.masks[i],
+            {name: predict(model, decoded.images[i : i + 1])[0] >= 0.5},
+            name=f"{dice[i]:.3f}",
+        )
+        for i in order[:DRAWN]
+    ]
+    picture = HOME.parent / "images" / f"{name}-failures.jpg"
+    cv2.imwrite(str(picture), np.vstack(panels)[..., ::-1])
+    return {cases[i].key: round(dice[i], 4) for i in order}
 
 
 def _left_out(name: str, side: int) -> Any:
@@ -446,7 +489,7 @@ def _left_out(name: str, side: int) -> Any:
         cases=row["dice"]["n"],
         image_size=row["side"],
         dice={bound: row["dice"][bound] for bound in ("mean", "low", "high")},
-        parts={**row["by_label"], **row["by_size"]},
+        parts={**row["by_label"], **row["by_size"], **row.get("by_sex", {})},
         empty=row.get("normals", 0),
         marked=row.get("falsely_marked"),
     )
@@ -494,7 +537,7 @@ def main() -> int:
     verb.set_defaults(run=pack)
     verb.add_argument("sets", type=Path)
     verb.add_argument("--data", type=Path, required=True)
-    for function in (train, evaluate, ship, table):
+    for function in (train, evaluate, ship, describe, table):
         verb = verbs.add_parser(function.__name__)
         verb.set_defaults(run=function)
         if function is not table:

@@ -295,6 +295,16 @@ def left_out_table(rows: Sequence[LeftOut]) -> list[str]:
     return [*lines, *(one.row for one in rows), ""]
 
 
+def failures_in_words(model: str, kind: str, worst: Mapping[str, float] | None) -> list[str]:
+    """Return the lines on the worst of 100 simulated cases of a kind, if they are known."""
+    if not worst:
+        return []
+    source, cases = f"simulated-{kind}:100", [f"{key}, {dice:.3f}" for key, dice in worst.items()]
+    how = f"`kerasunet panel --data {source} --models {model}` draws the worst one."
+    told = f"The worst cases of `{source}`, with their Dice: {'; '.join(cases)}. {how}"
+    return ["## Where it fails", "", told, ""]
+
+
 def metrics_table(summary: Mapping[str, Any]) -> list[str]:
     """Return the lines of a table of metrics, one for each object where there are several."""
     summary = with_unknown_bounds(summary)

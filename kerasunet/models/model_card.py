@@ -29,6 +29,7 @@ from kerasunet.models.card_fields import (
     data_notes,
     decoded,
     encoded,
+    failures_in_words,
     json_field,
     left_out_table,
     metrics_table,
@@ -37,7 +38,7 @@ from kerasunet.models.card_fields import (
     require_of_run,
 )
 from kerasunet.objects import ONE_OBJECT, Objects, modality_of
-from kerasunet.schema import COUNT, FLAG, TEXT, TEXTS, Kind, faults, whole
+from kerasunet.schema import COUNT, FLAG, NUMBERS, TEXT, TEXTS, Kind, faults, whole
 
 MOST_BYTES = 4 << 20
 _REMEDY, _FAULTS_SHOWN = "restore it from its source", 5
@@ -87,15 +88,14 @@ class ModelCard:
         role: `"start"` for a model that is made to fine-tune from.
         modality: `"ultrasound"`, `"xray"`, `"photograph"`, or empty for what the name of the data
             says; see `kind_of_image`.
-        sizes: The smallest and largest size that it was trained at, in pixels; empty for
-            `image_size` alone.
+        sizes: Smallest and largest training size in pixels; empty for `image_size` alone.
         left_out: How its recipe did on hospitals that it was not shown.
         use: What it is meant for, in a sentence or two.
-        weights_of: Name of the registered model whose file this name stands for; empty for a model
-            with its own file.
+        weights_of: Name of the registered model that it shares its file with, if any.
         objects: Names of the objects, where there are several, in the order of the channels.
         overlapping: Whether a pixel may belong to several of them.
         images: What its training images were like; `None` where nobody measured that.
+        failures: Dice of the worst of 100 simulated cases of its kind, by their keys.
         steps: Steps that it was trained for, where training ended before those of the settings.
         unknown: Values of the JSON that this version does not know; they are kept.
     """
@@ -137,6 +137,7 @@ class ModelCard:
     overlapping: bool = optional_json_field(FLAG, False)
     steps: int | None = optional_json_field(COUNT, None)
     images: ImageRanges | None = optional_json_field(ImageRanges, None)
+    failures: Mapping[str, float] | None = optional_json_field(NUMBERS, None)
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -340,6 +341,7 @@ def _lines(card: ModelCard) -> list[str]:
         "",
         *_other_evaluations(card),
         *left_out_table(card.left_out),
+        *failures_in_words(card.name, card.kind_of_image, card.failures),
         POLICY,
         "",
         "## Data",

@@ -346,7 +346,7 @@ def test_what_a_registered_start_has_seen_is_looked_up_there(zoo):
     assert models.seen_images(replace(card, seen_by=("gone",))) == ({own}, False)
 
 
-def test_card_tells_of_hospitals_that_were_left_out(zoo):
+def test_card_tells_of_hospitals_that_were_left_out_and_of_failures(zoo):
     left_out = models.LeftOut(
         trained_on="one",
         data="other",
@@ -357,12 +357,14 @@ def test_card_tells_of_hospitals_that_were_left_out(zoo):
         empty=20,
         marked=0.1,
     )
-    card = replace(models.card("sound"), left_out=(left_out,), use="To begin with.")
+    known = {"left_out": (left_out,), "failures": {"a": 0.0, "b": 0.25}, "modality": "xray"}
+    card = replace(models.card("sound"), use="To begin with.", **known)
     write_card(zoo / "sound.keras", card)
     assert models.card("sound") == card
     text = (zoo / "sound.md").read_text(encoding="utf-8")
     assert "| 160 | 0.750 | 0.700 to 0.800 | small 0.600, benign 0.760 | 10% of 20 |" in text
     assert "trained from 96 to 192" in text and "To begin with." in text
+    assert "`simulated-xray:100`, with their Dice: a, 0.000; b, 0.250." in text
 
 
 @pytest.mark.parametrize("name", ["mine.json", "mine.md"])
