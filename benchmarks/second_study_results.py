@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 from second_study_design import (
+    ADDED,
     AGAIN,
     CLOSE,
     EQUIVALENT,
@@ -41,7 +42,7 @@ from second_study_design import (
 from kerasunet.files import read_json, write_json
 from kerasunet.layer_selection.evidence import QUESTIONS, START_WORDS, Evidence, Nearness
 from kerasunet.objects import Modality, modality_of
-from kerasunet.study.stats.training_sets import SetComparison, compare_over_sets
+from kerasunet.study.stats.training_sets import SetComparison, compare_over_sets, holm
 from kerasunet.study.tables import RUNS, read_tables
 
 
@@ -98,17 +99,20 @@ def _is_finished(cell: Cell, cases: pd.DataFrame) -> bool:
 def _print_left_out(output: Path, stages: Mapping[str, Sequence[Cell]]) -> None:
     """Print what is lost where the evidence of a data set is left out, and it is chosen for."""
     known = Evidence.published()
-    print("\n| set | images | start | chosen without it | regret, Dice |")
-    print("|---|---|---|---|---|")
+    print("\n| set | images | start | chosen without it | regret, Dice | where |")
+    print("|---|---|---|---|---|---|")
     for data, size, start in sorted({(o.data, o.images, o.start) for o in known.findings}):
         text = next(iter(known.without([data]).strategies(start, modality_of(data), size)))
         for stage, cell in ((stage, cell) for stage, cells in stages.items() for cell in cells):
             if (cell.data, cell.size, cell.nearness) != (data, size, start):
                 continue
-            dice = _dice_by_half(output / stage / cell.name)
-            if text in dice:
-                lost = f"{regret(dice, text):.4f}, {cell.sets} sets, {stage}"
-                print(f"| {data} | {size} | {START_WORDS[start]} | `{text}` | {lost} |")
+            halves = Halves.of(output / stage / cell.name)
+            if halves is None:
+                continue
+            known_here = text in halves.strategies
+            lost = _in_words(halves.regrets(text)) if known_here else "not run"
+            where = f"{cell.sets} sets, {stage}"
+            print(f"| {data} | {size} | {START_WORDS[start]} | `{text}` | {lost} | {where} |")
 
 
 def _print_searches(output: Path) -> None:
@@ -120,53 +124,87 @@ def _print_searches(output: Path) -> None:
         if not files:
             continue
         chosen = {int(f.stem.rpartition("-")[2]): read_json(f)["strategy"] for f in files}
-        dice = _dice_by_half(output / "strategies" / cell.name, by_set=True)
-        lost = [regret(dice, text, fold) for fold, text in chosen.items()]
+        halves = Halves.of(output / "strategies" / cell.name)
+        lost = np.array([halves.regrets(text, fold) for fold, text in chosen.items()])
         counts = Counter(chosen.values()).most_common()
         listed = ", ".join(f"`{text}` ({count})" for text, count in counts)
-        print(f"| {cell.data} | {cell.size} | {len(lost)} | {listed} | {np.mean(lost):.4f} |")
+        print(f"| {cell.data} | {cell.size} | {len(lost)} | {listed} | {_in_words(lost.mean(0))} |")
 
 
-def _dice_by_half(folder: Path, *, by_set: bool = False) -> pd.DataFrame:
-    """Return the mean Dice of strategies, in columns, on either half of the test groups.
+@dataclass(frozen=True)
+class Halves:
+    """Mean Dice of strategies on either half of the test groups of a cell, for many divisions.
 
-    Only strategies that were trained on all training sets, or on all but one, are compared.
-
-    Args:
-        folder: The cell.
-        by_set: Whether rows are of half and training set; else of half.
+    Attributes:
+        dice: (divisions, 2, sets, strategies); NaN where there is no run.
+        strategies: Their texts. Only those that were trained on all training sets, or on all but
+            one, are compared.
+        folds: Numbers of the training sets.
     """
-    if not (folder / RUNS).is_file():
-        return pd.DataFrame()
-    cases = read_tables(folder)[0]
-    groups = np.random.default_rng(0).permutation(np.sort(cases["group"].unique()))
-    is_first = cases["group"].isin(groups[: len(groups) // 2])
-    halves = is_first.map({True: "first", False: "second"}).rename("half")
-    dice = cases.groupby([halves, "fold", "strategy"])["dice"].mean().unstack()
-    sets = dice.loc["first"].count()
-    dice = dice.loc[:, sets >= max(2, sets.max() - 1)]
-    return dice if by_set else dice.groupby(level="half").mean()
+
+    dice: np.ndarray
+    strategies: tuple[str, ...]
+    folds: tuple[int, ...]
+
+    @classmethod
+    def of(cls, folder: Path) -> Halves | None:
+        """Return those of a cell; nothing if it has not been run."""
+        if not (folder / RUNS).is_file():
+            return None
+        cases = read_tables(folder)[0]
+        by_group = cases.groupby(["group", "fold", "strategy"])["dice"]
+        sums, counts = by_group.sum().unstack(), by_group.count().unstack()
+        sets = sums.groupby(level="fold").count().gt(0).sum()
+        kept = sets.index[sets >= max(2, sets.max() - 1)]
+        index = pd.MultiIndex.from_product(sums.index.levels)
+        shape = (*map(len, sums.index.levels), len(kept))
+        sums, counts = (
+            table[kept].reindex(index).to_numpy(float).reshape(shape) for table in (sums, counts)
+        )
+        return cls(_divided(sums, counts), tuple(kept), tuple(index.levels[1]))
+
+    def regrets(self, text: str, fold: int | None = None) -> np.ndarray:
+        """Return how far a strategy is behind the one that is best on the other half.
+
+        Args:
+            text: The strategy.
+            fold: The training set for which it was chosen; all of them if there is none.
+
+        Returns:
+            One regret for each division, (divisions,).
+        """
+        means = np.nanmean(self.dice, 2)
+        best = means.argmax(2)[:, ::-1]
+        here = means if fold is None else self.dice[:, :, self.folds.index(fold)]
+        reached = np.take_along_axis(here, best[..., None], 2)[..., 0]
+        return (reached - here[..., self.strategies.index(text)]).mean(1)
 
 
-def regret(dice: pd.DataFrame, text: str, fold: int | None = None) -> float:
-    """Return how far a strategy is behind the one that is best on the other half of the groups.
+def _divided(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return means over the cases of either half of the groups, for each of some divisions."""
+    groups, rng = len(sums), np.random.default_rng(0)
+    first = np.zeros((DIVISIONS, groups))
+    for row in first:
+        row[rng.permutation(groups)[: groups // 2]] = 1
+    halves = np.stack([first, 1 - first], 1)
+    totals = [np.tensordot(halves, np.nan_to_num(table), 1) for table in (sums, counts)]
+    with np.errstate(invalid="ignore"):
+        return totals[0] / totals[1]
 
-    Args:
-        dice: By half of the test groups, in rows, and strategy, in columns; with a fold, rows are
-            of half and fold, and the best strategy is that of all folds.
-        text: The strategy.
-        fold: The training set for which it was chosen.
-    """
-    best = dice.groupby(level=0).mean().idxmax(axis=1)
-    here = dice if fold is None else dice.xs(fold, level="fold")
-    halves = (("first", "second"), ("second", "first"))
-    return float(np.mean([here.at[one, best[o]] - here.at[one, text] for one, o in halves]))
+
+def _in_words(regrets: np.ndarray) -> str:
+    low, high = np.quantile(regrets, [0.05, 0.95])
+    return f"{regrets.mean():.4f} ({low:.4f} to {high:.4f})"
 
 
 def _advice(modality: Modality, size: int, start: Nearness) -> str:
     """Return what the evidence says to tune, how sure it is, and what that reached."""
     strategy, belief, seen = Evidence.published().advice(modality, size, start)
-    found = [f"{o.data}, {o.images} images, {o.sets} sets: {o.dice:.3f}" for o in seen]
+    found = [
+        f"{o.data}, {o.images} images, {o.sets} sets: {o.dice:.3f} "
+        f"({o.lowest:.3f} to {o.highest:.3f})"
+        for o in seen
+    ]
     listed = "; ".join(found) or "none of this kind"
     return f"`{strategy}` | {belief.behind:.3f} ± {belief.error:.3f} | {listed}"
 
@@ -185,6 +223,8 @@ def _evidence_of(cell: Cell, stage: str, cases: pd.DataFrame) -> Iterator[dict]:
             "images": cell.size,
             "strategy": text,
             "dice": dice.mean(),
+            "lowest": dice.min(),
+            "highest": dice.max(),
             "behind": behind.mean(),
             "error": behind.std(ddof=1) / len(behind) ** 0.5,
             "sets": len(behind),
@@ -229,6 +269,8 @@ def tables(options: argparse.Namespace) -> int:
 
 
 _RUN = ["strategy", "fold"]
+DIVISIONS = 200
+"""Divisions of the test groups into halves, over which a regret is averaged."""
 
 
 @dataclass(frozen=True)
@@ -257,12 +299,9 @@ class Hypothesis:
         """Yield the cells that are asked."""
         stage = strategies_cells() if self.stage == "strategies" else starts_cells()
         for cell in stage:
-            is_asked = cell.data in self.data and cell.size in self.sizes
-            if (
-                cell.disjoint
-                and is_asked
-                and (self.stage == "strategies" or cell.nearness == "close")
-            ):
+            is_planned = cell.name not in ADDED
+            is_asked = is_planned and cell.data in self.data and cell.size in self.sizes
+            if is_asked and (self.stage == "strategies" or cell.nearness == "close"):
                 yield cell
 
 
@@ -287,59 +326,86 @@ HYPOTHESES = (
 )
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A hypothesis in one cell, and the tests that it passes or fails.
+
+    Attributes:
+        hypothesis: Which one.
+        cell: Where.
+        shown: The comparison that supports it least.
+        p_for: The p value of what it says; of several comparisons, the largest.
+        p_against: The p value of its contrary; of several, the smallest times their number.
+    """
+
+    hypothesis: Hypothesis
+    cell: Cell
+    shown: SetComparison
+    p_for: float
+    p_against: float
+
+    @classmethod
+    def of(cls, hypothesis: Hypothesis, cell: Cell, asked: Sequence[SetComparison]) -> Judged:
+        tested = [p_values_of(one, hypothesis.expected) for one in asked]
+        p_for, p_against = zip(*tested, strict=True)
+        shown = asked[int(np.argmax(p_for))]
+        return cls(hypothesis, cell, shown, max(p_for), min(1.0, len(asked) * min(p_against)))
+
+
 def claims(options: argparse.Namespace) -> int:
-    """Print the verdict on every hypothesis, in every cell that was run."""
-    print("| | set | images | comparison | expected | Dice | 95 % interval | verdict |")
-    print("|---|---|---|---|---|---|---|---|")
-    for hypothesis in HYPOTHESES:
-        for cell in hypothesis.cells():
-            folder = options.output / hypothesis.stage / cell.name
-            if (folder / RUNS).is_file():
-                _print_verdict(hypothesis, cell, read_tables(folder)[0])
+    """Print the verdict on every hypothesis, in every cell that was run.
+
+    As the protocol says, p values are corrected over the hypotheses within a data set.
+    """
+    print("| | set | images | comparison | expected | Dice | 95 % interval | p, Holm | verdict |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    found = [one for hypothesis in HYPOTHESES for one in _judged_in(options.output, hypothesis)]
+    adjusted: dict[Judged, tuple[float, float]] = {}
+    for data in {one.cell.data for one in found}:
+        family = [one for one in found if one.cell.data == data]
+        both = (holm([one.p_for for one in family]), holm([one.p_against for one in family]))
+        adjusted |= dict(zip(family, zip(*both, strict=True), strict=True))
+    for one in found:
+        _print_verdict(one, *adjusted[one])
     return 0
 
 
-def _print_verdict(hypothesis: Hypothesis, cell: Cell, cases: pd.DataFrame) -> None:
-    """Print the comparison on which the verdict rests: the one that supports it the least."""
-    together = PAIRS if hypothesis.stage == "strategies" else hypothesis.pairs
-    compared = {
-        (family_of(one.first), family_of(one.second)): one for one in _compared(cases, together)
-    }
-    asked = [compared[pair] for pair in hypothesis.pairs if pair in compared]
-    if hypothesis.expected == "not worse":  # Than the better one of the two.
-        asked = [min(asked, key=lambda one: one.difference)]
-    if not asked:
-        return
-    verdicts = [verdict_on(one, hypothesis.expected) for one in asked]
-    worst = min(range(len(asked)), key=lambda n: (_ORDER.index(verdicts[n]), -_reach(asked[n])))
-    one, verdict = asked[worst], verdicts[worst]
-    if len(asked) > 1:
-        verdict += f"; {verdicts.count('holds')} of {len(asked)} hold"
-    numbers = f"{one.difference:+.4f} | {one.low:+.4f} to {one.high:+.4f}"
-    names = f"`{one.first}` - `{one.second}` | {hypothesis.expected}"
-    print(f"| {hypothesis.name} | {cell.data} | {cell.size} | {names} | {numbers} | {verdict} |")
+def _judged_in(output: Path, hypothesis: Hypothesis) -> Iterator[Judged]:
+    for cell in hypothesis.cells():
+        folder = output / hypothesis.stage / cell.name
+        if (folder / RUNS).is_file():
+            asked = _compared(read_tables(folder)[0], hypothesis.pairs)
+            if asked:
+                yield Judged.of(hypothesis, cell, asked)
 
 
-_ORDER = ("contradicted", "undecided", "holds")
+def _print_verdict(one: Judged, p_for: float, p_against: float) -> None:
+    verdict = "holds" if p_for < 0.05 else "contradicted" if p_against < 0.05 else "undecided"
+    cell, shown, expected = one.cell, one.shown, one.hypothesis.expected
+    numbers = f"{shown.difference:+.4f} | {shown.low:+.4f} to {shown.high:+.4f}"
+    names = f"`{shown.first}` - `{shown.second}` | {expected}"
+    p = f"{p_against if verdict == 'contradicted' else p_for:.2g}"
+    print(
+        f"| {one.hypothesis.name} | {cell.data} | {cell.size} | {names} | {numbers} | {p} | "
+        f"{verdict} |"
+    )
 
 
-def _reach(one: SetComparison) -> float:
-    return max(one.high, -one.low)
-
-
-def verdict_on(one: SetComparison, expected: str) -> str:
-    """Return whether a comparison is as expected: `"holds"`, `"contradicted"`, `"undecided"`.
+def p_values_of(one: SetComparison, expected: str) -> tuple[float, float]:
+    """Return the p values of what is expected of a comparison, and of the contrary.
 
     Equivalence contradicts that one is better, a difference that matters contradicts equivalence.
     """
-    is_within = one.p_equivalence < 0.05
-    holds, contradicted = {
-        "better": (one.verdict == "better", one.verdict in ("worse", "equivalent")),
-        "equivalent": (is_within, one.matters),
-        "not worse": (is_within or one.low > -one.margin, one.high < -one.margin),
-        "not better": (is_within or one.high < one.margin, one.low > one.margin),
+    student, margin = stats.t(one.sets - 1, one.difference, one.error), one.margin
+    is_ahead = one.difference > 0
+    worse = 1.0 if is_ahead else one.p_value
+    beyond = 2 * min(student.cdf(margin), student.sf(-margin))
+    return {
+        "better": (one.p_value if is_ahead else 1.0, min(1.0, 2 * min(worse, one.p_equivalence))),
+        "equivalent": (one.p_equivalence, min(1.0, beyond)),
+        "not worse": (student.cdf(-margin), student.sf(-margin)),
+        "not better": (student.sf(margin), student.cdf(margin)),
     }[expected]
-    return "holds" if holds else "contradicted" if contradicted else "undecided"
 
 
 def _dice_of_rgn(output: Path, cell: Cell) -> dict[float, float]:

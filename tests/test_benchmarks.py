@@ -17,15 +17,16 @@ from pathlib import Path
 import cv2
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 from helpers import ROOT
 from helpers.images import disc_images
+from scipy import stats
 
 from kerasunet.data import NO_AUGMENTATION
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.losses import dice_bce
 from kerasunet.study.stats.training_sets import SetComparison
+from kerasunet.study.tables import read_tables
 from kerasunet.unet import UNet
 
 FOLDER = ROOT / "benchmarks"
@@ -36,7 +37,7 @@ from gradient_norms import blocks_to_train, relative_gradient_norms  # noqa: E40
 from next_images import as_markdown as next_as_markdown  # noqa: E402
 from second_study import evidence_elsewhere  # noqa: E402
 from second_study_design import searched_cells  # noqa: E402
-from second_study_results import regret, verdict_on  # noqa: E402
+from second_study_results import Halves, p_values_of  # noqa: E402
 from whole_study import LOOP, OURS, TOGETHER, as_markdown  # noqa: E402
 
 COMMANDS = (
@@ -334,33 +335,58 @@ def test_a_search_is_told_nothing_of_the_set_that_it_is_scored_on():
 
 def test_regret_is_scored_on_the_half_that_did_not_choose():
     """`b` is best on the second half and worse on the first; `a` is best on the first."""
-    dice = pd.DataFrame({"a": [0.8, 0.6], "b": [0.7, 0.65]}, index=["first", "second"])
-    assert regret(dice, "a") == pytest.approx((0.7 - 0.8 + 0.6 - 0.6) / 2)
-    assert regret(dice, "b") == pytest.approx((0.7 - 0.7 + 0.6 - 0.65) / 2)
-    two_sets = pd.concat({0: dice + 0.1, 1: dice - 0.1}, names=["fold", "half"]).swaplevel()
-    two_sets.loc[("first", 0), "b"] = 0.95  # The mean over sets, not this one, tells the best.
-    assert regret(two_sets, "a", 0) == pytest.approx((0.95 - 0.9 + 0.7 - 0.7) / 2)
+
+    def halves(*dice, folds=(0,)):
+        return Halves(np.array(dice, float)[None], strategies=("a", "b"), folds=folds)
+
+    one = halves([[0.8, 0.7]], [[0.6, 0.65]])
+    assert one.regrets("a") == pytest.approx([(0.7 - 0.8 + 0.6 - 0.6) / 2])
+    assert one.regrets("b") == pytest.approx([(0.7 - 0.7 + 0.6 - 0.65) / 2])
+    # The mean over sets, not the one of the first set, tells the best.
+    two = halves([[0.9, 0.95], [0.7, 0.6]], [[0.7, 0.75], [0.5, 0.55]], folds=(3, 7))
+    assert two.regrets("a", 3) == pytest.approx([(0.95 - 0.9 + 0.7 - 0.7) / 2])
+
+
+def test_halves_of_a_cell_hold_every_group_once(tmp_path):
+    published = ROOT / "docs" / "second-study" / "strategies" / "bus_bra-80"
+    halves, cases = Halves.of(published), read_tables(published)[0]
+    assert halves is not None and halves.dice.shape[1:] == (2, 10, 7)
+    chosen = halves.strategies.index("3*all")
+    means = cases[cases["strategy"] == "3*all"].groupby("fold")["dice"].mean()
+    middle = halves.dice[:, :, :, chosen].mean((0, 1))
+    assert middle == pytest.approx(means.to_numpy(), abs=0.002)
+    assert halves.dice[:, 0, 0, chosen].std() > 0.001
+    assert Halves.of(tmp_path) is None
 
 
 @pytest.mark.parametrize(
-    ("expected", "low", "high", "verdict", "wanted"),
+    ("expected", "difference", "holds", "contradicted"),
     [
-        ("better", 0.001, 0.02, "better", "holds"),
-        ("better", -0.005, 0.005, "equivalent", "contradicted"),
-        ("better", -0.02, 0.03, "undecided", "undecided"),
-        ("equivalent", 0.001, 0.004, "better", "holds"),
-        ("equivalent", 0.011, 0.02, "better", "contradicted"),
-        ("not worse", -0.009, 0.05, "undecided", "holds"),
-        ("not worse", -0.05, -0.011, "worse", "contradicted"),
-        ("not better", -0.05, 0.011, "undecided", "undecided"),
-        ("not better", 0.011, 0.02, "better", "contradicted"),
+        ("better", 0.02, True, False),
+        ("better", -0.02, False, True),
+        ("better", 0.0, False, True),  # Equivalent.
+        ("better", 0.0052, False, False),
+        ("equivalent", 0.0, True, False),
+        ("equivalent", 0.004, True, False),
+        ("equivalent", 0.008, False, False),
+        ("equivalent", -0.02, False, True),
+        ("not worse", 0.05, True, False),
+        ("not worse", -0.02, False, True),
+        ("not better", -0.05, True, False),
+        ("not better", 0.008, False, False),
+        ("not better", 0.02, False, True),
     ],
 )
-def test_verdicts_on_what_was_expected(expected, low, high, verdict, wanted):
-    within = 0.01 if max(-low, high) < 0.01 else 0.5
+def test_what_is_expected_is_tested_and_so_is_its_contrary(
+    expected, difference, holds, contradicted
+):
+    """The margin is 0.01; with 5 sets and an error of 0.002, 0.0056 is significant."""
+    student = stats.t(4, difference, 0.002)
     one = SetComparison(
-        *("busi", 20, "a", "b"), sets=5, ahead=5, groups=9, difference=(low + high) / 2,
-        error=0.01, low=low, high=high, p_value=0.01, p_adjusted=0.01, margin=0.01,
-        p_equivalence=within, verdict=verdict,
+        *("busi", 20, "a", "b"), sets=5, ahead=5, groups=9, difference=difference, error=0.002,
+        low=student.ppf(0.025), high=student.ppf(0.975), p_adjusted=1.0, margin=0.01,
+        p_value=2 * min(student.cdf(0), student.sf(0)),
+        p_equivalence=max(student.cdf(-0.01), student.sf(0.01)),
     )  # fmt: skip
-    assert verdict_on(one, expected) == wanted
+    p_for, p_against = p_values_of(one, expected)
+    assert (p_for < 0.05, p_against < 0.05) == (holds, contradicted)

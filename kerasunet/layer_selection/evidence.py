@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import math
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,21 +25,25 @@ START_WORDS: dict[Nearness, str] = {
     "close": "another hospital's images of this kind",
 }
 QUESTIONS: tuple[tuple[Modality, int, Nearness], ...] = (
-    ("ultrasound", 20, "far"),
-    ("ultrasound", 80, "far"),
-    ("ultrasound", 20, "close"),
-    ("xray", 5, "far"),
-    ("xray", 20, "far"),
-    ("xray", 80, "far"),
-    ("xray", 20, "close"),
-)
+    ("ultrasound", 20, "far"), ("ultrasound", 80, "far"), ("ultrasound", 20, "close"),
+    ("xray", 5, "far"), ("xray", 20, "far"), ("xray", 80, "far"), ("xray", 20, "close"),
+)  # fmt: skip
 """What the studies answer: kinds of image, numbers of training images, and starts."""
 
 _FILE = Path(__file__).with_name("evidence.csv")
+_COLUMNS: dict[str, Callable[[str], Any]] = {
+    **{"data": str, "start": str, "images": int, "sets": int},
+    **{"strategy": lambda text: str(parse(text))},
+    **dict.fromkeys(("dice", "lowest", "highest", "behind", "error"), float),
+}
 _OTHER_MODALITY = 0.1
 """What a study of another kind of image counts, against 1."""
 _ONE_STUDY = 0.01
 """Standard deviation, in Dice, of what one study says about another data set, at least."""
+_OTHER_SIZE = 0.01
+"""The same of what a study says about twice or half as many images."""
+_FEW_SETS = 0.001
+"""The least standard error, in Dice: the best strategy of a cell has none of its own."""
 _STARTS = 0.03
 """The same of the difference between starts, which data sets agree on less."""
 
@@ -64,6 +68,7 @@ class Finding:
         behind: How far it was behind the best strategy of the cell, in Dice.
         error: Standard error of `behind` over training sets.
         sets: Training sets, at least 2.
+        lowest, highest: Mean Dice after the worst and after the best of them.
     """
 
     data: str
@@ -74,12 +79,20 @@ class Finding:
     behind: float
     error: float
     sets: int
+    lowest: float = math.nan
+    highest: float = math.nan
 
     def likeness(self, modality: Modality | None, images: int) -> float:
         """Return how near this is to a kind of image and a number of images, above 0 to 1."""
         same = modality is None or modality_of(self.data) == modality
-        distance = abs(math.log2(max(images, 1) / self.images))
-        return 2.0 ** (-distance / 2) * (1.0 if same else _OTHER_MODALITY)
+        return 2.0 ** (-self._doublings(images) / 2) * (1.0 if same else _OTHER_MODALITY)
+
+    def variance(self, images: int) -> float:
+        """Return the variance of `behind` for the same data set with a number of images."""
+        return self.error**2 + _FEW_SETS**2 + _OTHER_SIZE**2 * self._doublings(images)
+
+    def _doublings(self, images: int) -> float:
+        return abs(math.log2(max(images, 1) / self.images))
 
 
 class Advice(NamedTuple):
@@ -120,8 +133,8 @@ class Evidence:
     ) -> dict[str, Belief]:
         """Tell how far strategies are expected to be behind the best one.
 
-        Data sets count by likeness: those of the same kind of image more than others, and studies
-        with about as many images more than those with few or many.
+        What studies found with about as many images counts more than with far fewer or more, and
+        data sets of the same kind of image more than others.
 
         Args:
             nearness: How near the start is.
@@ -139,12 +152,7 @@ class Evidence:
         return dict(sorted(beliefs.items(), key=lambda item: item[1].behind))
 
     def advice(self, modality: Modality, images: int, nearness: Nearness) -> Advice | None:
-        """Tell what to tune, and what that reached.
-
-        Args:
-            modality: The kind of image.
-            images: Number of training images.
-            nearness: How near the start is.
+        """Tell what to tune, and what that reached; arguments as for `strategies`.
 
         Returns:
             The strategy that is expected to be the best; `None` if no study had such a start.
@@ -174,20 +182,22 @@ class Evidence:
 
 
 def _pooled(findings: Iterable[Finding], modality: Modality | None, images: int) -> Belief:
-    """Pool the findings on one strategy, first by data set, then over data sets."""
+    """Pool the findings on one strategy, first by data set, then over data sets.
+
+    Each counts by the inverse of its variance, to which other numbers of images add within a data
+    set, and other hospitals and kinds of image between data sets.
+    """
     by_data: dict[str, list[Finding]] = defaultdict(list)
     for one in findings:
         by_data[one.data].append(one)
-    means, errors, weights = [], [], []
+    means, weights = [], []
     for some in by_data.values():
-        likeness = [one.likeness(modality, images) for one in some]
-        own = [one.sets * like for one, like in zip(some, likeness, strict=True)]
+        own = [1 / one.variance(images) for one in some]
+        between = _ONE_STUDY**2 / some[0].likeness(modality, some[0].images)
         means.append(_mean([one.behind for one in some], own))
-        errors.append(_mean([one.error**2 for one in some], own))
-        weights.append(max(likeness))
+        weights.append(1 / (1 / sum(own) + between))
     mean, spread = _mean_and_spread(means, weights)
-    least = _ONE_STUDY / len(by_data) ** 0.5
-    return Belief(mean, math.sqrt(_mean(errors, weights) + spread**2 + least**2))
+    return Belief(mean, math.sqrt(1 / sum(weights) + spread**2))
 
 
 def _mean(values: list[float], weights: list[float]) -> float:
@@ -202,19 +212,8 @@ def _mean_and_spread(values: list[float], weights: list[float]) -> tuple[float, 
 @cache
 def _read(path: Path) -> tuple[Finding, ...]:
     with path.open(encoding="utf-8", newline="") as file:
-        return tuple(
-            Finding(
-                data=row["data"],
-                start="close" if row["start"] == "close" else "far",
-                images=int(row["images"]),
-                strategy=str(parse(row["strategy"])),
-                dice=float(row["dice"]),
-                behind=float(row["behind"]),
-                error=float(row["error"]),
-                sets=int(row["sets"]),
-            )
-            for row in csv.DictReader(file)
-        )
+        rows = [*csv.DictReader(file)]
+    return tuple(Finding(**{name: of(row[name]) for name, of in _COLUMNS.items()}) for row in rows)
 
 
 Key = TypeVar("Key", bound=Hashable)

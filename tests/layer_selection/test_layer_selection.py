@@ -87,6 +87,24 @@ def test_like_data_and_like_numbers_count_more():
     assert of_ultrasound["contracting"].behind < 0.05 < with_many["contracting"].behind
 
 
+def test_what_was_found_with_as_many_images_counts_more_than_many_training_sets():
+    """With 20 images `3*shallow:4` was the best, but with 80 it was behind."""
+    few = replace(finding("3*shallow:4", 0.0), sets=20)
+    rows = (few, finding("3*shallow:4", 0.018, images=80, error=0.005))
+    rows += (finding("3*all", 0.015), finding("3*all", 0.002, images=80, error=0.003))
+    evidence = Evidence(rows)
+    assert [*evidence.strategies("far", "ultrasound", 80)] == ["3*all", "3*shallow:4"]
+    assert [*evidence.strategies("far", "ultrasound", 20)] == ["3*shallow:4", "3*all"]
+
+
+def test_little_evidence_of_another_kind_is_uncertain():
+    xray = Evidence((finding("all", 0.0, data="jsrt"), finding("all", 0.0, data="shenzhen")))
+    own = Evidence((finding("all", 0.0), finding("all", 0.0, data="busi")))
+    errors = [e.strategies("far", "ultrasound", 20)["all"].error for e in (own, xray)]
+    assert errors[0] == pytest.approx(0.0072, abs=5e-4)
+    assert errors[1] == pytest.approx(0.0225, abs=5e-4)
+
+
 def test_data_sets_that_disagree_make_a_belief_uncertain():
     agreed = Evidence((finding("all", 0.02), finding("all", 0.02, data="busi")))
     split = Evidence((finding("all", 0.0), finding("all", 0.04, data="busi")))
