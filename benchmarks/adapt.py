@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from kerasunet import models
 from kerasunet.data import load
@@ -199,7 +200,9 @@ def tables(options: argparse.Namespace) -> int:
 def _print_draws(budget: str, draws: pd.DataFrame, grid_file: Path) -> None:
     covered = (draws["low"] <= draws["rest"]) & (draws["rest"] <= draws["high"])
     print(f"### `--budget {budget}`\n")
-    print(f"The 95 % interval contains the Dice on the rest in {covered.sum()} of {len(draws)}.\n")
+    low, high = binomtest(int(covered.sum()), len(draws)).proportion_ci()
+    print(f"The 95 % interval contains the Dice on the rest in {covered.sum()} of {len(draws)},")
+    print(f"so its coverage is {low:.0%} to {high:.0%} (exact, 95 %).\n")
     print("| set | images | draws | estimate | width | on the rest | covered | minutes | chosen |")
     print("|---|---|---|---|---|---|---|---|---|")
     for (data, images), rows in draws.groupby(["data", "images"]):

@@ -85,14 +85,11 @@ class Finding:
     def likeness(self, modality: Modality | None, images: int) -> float:
         """Return how near this is to a kind of image and a number of images, above 0 to 1."""
         same = modality is None or modality_of(self.data) == modality
-        return 2.0 ** (-self._doublings(images) / 2) * (1.0 if same else _OTHER_MODALITY)
+        return 2.0 ** (-_doublings(images, self.images) / 2) * (1.0 if same else _OTHER_MODALITY)
 
     def variance(self, images: int) -> float:
         """Return the variance of `behind` for the same data set with a number of images."""
-        return self.error**2 + _FEW_SETS**2 + _OTHER_SIZE**2 * self._doublings(images)
-
-    def _doublings(self, images: int) -> float:
-        return abs(math.log2(max(images, 1) / self.images))
+        return self.error**2 + _FEW_SETS**2 + _OTHER_SIZE**2 * _doublings(images, self.images)
 
 
 class Advice(NamedTuple):
@@ -134,7 +131,8 @@ class Evidence:
         """Tell how far strategies are expected to be behind the best one.
 
         What studies found with about as many images counts more than with far fewer or more, and
-        data sets of the same kind of image more than others.
+        data sets of the same kind of image more than others. Beyond the numbers of images that
+        were studied for this kind, the nearest of them is taken.
 
         Args:
             nearness: How near the start is.
@@ -145,18 +143,17 @@ class Evidence:
             By text of the strategy, best first; empty if no study had such a start.
         """
         found: dict[str, list[Finding]] = defaultdict(list)
+        sizes = []
         for one in self.findings:
             if one.start == nearness:
                 found[one.strategy].append(one)
-        beliefs = {text: _pooled(some, modality, images) for text, some in found.items()}
+                sizes += [one.images] * (modality in (None, modality_of(one.data)))
+        asked = min(max(images, min(sizes)), max(sizes)) if sizes else images
+        beliefs = {text: _pooled(some, modality, asked) for text, some in found.items()}
         return dict(sorted(beliefs.items(), key=lambda item: item[1].behind))
 
     def advice(self, modality: Modality, images: int, nearness: Nearness) -> Advice | None:
-        """Tell what to tune, and what that reached; arguments as for `strategies`.
-
-        Returns:
-            The strategy that is expected to be the best; `None` if no study had such a start.
-        """
+        """Tell what to tune, and what that reached; `None` if no study had such a start."""
         beliefs = self.strategies(nearness, modality, images)
         if not beliefs:
             return None
@@ -179,6 +176,10 @@ class Evidence:
                 weights.append(some[0].likeness(modality, images))
         mean, spread = _mean_and_spread(gaps, weights) if gaps else (0.0, 0.0)
         return Belief(mean, math.hypot(spread, _STARTS))
+
+
+def _doublings(images: int, others: int) -> float:
+    return abs(math.log2(max(images, 1) / others))
 
 
 def _pooled(findings: Iterable[Finding], modality: Modality | None, images: int) -> Belief:

@@ -97,6 +97,13 @@ def test_what_was_found_with_as_many_images_counts_more_than_many_training_sets(
     assert [*evidence.strategies("far", "ultrasound", 20)] == ["3*shallow:4", "3*all"]
 
 
+def test_beyond_what_was_studied_the_nearest_number_of_images_is_taken():
+    published = Evidence.published()
+    for start, few, many in (("far", 20, 80), ("close", 20, 20)):
+        asked = [published.strategies(start, "ultrasound", n) for n in (1, few, many, 5000)]
+        assert asked[0] == asked[1] and asked[2] == asked[3]
+
+
 def test_little_evidence_of_another_kind_is_uncertain():
     xray = Evidence((finding("all", 0.0, data="jsrt"), finding("all", 0.0, data="shenzhen")))
     own = Evidence((finding("all", 0.0), finding("all", 0.0, data="busi")))
