@@ -201,7 +201,7 @@ def advice_table() -> str:
         if (advice := known.advice(modality, images, start))
     ]
     head = "".join(f"<th scope=col>{heading}</th>" for heading in ("Kind", "Images"))
-    for heading in ("Tune", "Start trained on", "Dice it reached"):
+    for heading in ("Tune", "Start trained on", "Dice it reached (worst and best training set)"):
         head += f"<th scope=col class=words>{heading}</th>"
     return (
         "<p>What the second study found, with a learning rate tuned for each strategy: "
@@ -214,7 +214,10 @@ def advice_table() -> str:
 
 
 def _advice_row(modality: Modality, images: int, start: str, *, advice: Advice) -> str:
-    seen = "; ".join(f"{o.dice:.3f} on {o.data} with {o.images} images" for o in advice.seen)
+    seen = "; ".join(
+        f"{o.dice:.3f} ({o.lowest:.3f} to {o.highest:.3f}) on {o.data} with {o.images} images"
+        for o in advice.seen
+    )
     words = (f"<code>{escape(advice.strategy)}</code>", start, escape(seen))
     cells = "".join(f"<td class=words>{text}</td>" for text in words)
     return f"<tr><th scope=row>{MODALITY_LABELS[modality]}</th><td>{images}</td>{cells}</tr>"

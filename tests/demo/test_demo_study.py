@@ -56,7 +56,9 @@ def test_it_says_what_to_tune_and_what_that_reached(page):
         cells = row.locator("th, td").all_inner_texts()
         advice = known.advice(modality, images, start)
         assert cells[1:4] == [str(images), advice.strategy, START_WORDS[start]]
-        assert all(f"{one.dice:.3f} on {one.data}" in cells[4] for one in advice.seen)
+        for one in advice.seen:
+            told = f"{one.dice:.3f} ({one.lowest:.3f} to {one.highest:.3f}) on {one.data}"
+            assert one.lowest < one.dice < one.highest and told in cells[4]
 
 
 @pytest.mark.browser

@@ -3,10 +3,10 @@
 A strategy's lead depends on which images happened to be annotated and on which patients it is
 tested on. Both are resampled, crossed, as each training set is tested on nearly the same patients:
 the pigeonhole bootstrap (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007, which
-shows that it never understates the variance by much). As training sets are few, one fewer is drawn
-than there are, weighted accordingly (Rao, Wu and Yue, Survey Methodology 1992), and the bootstrap
-gives the standard error only; intervals and tests are those of Student's distribution with one
-degree of freedom fewer than there are sets.
+shows that it never understates the variance by much; with few sets it overstates it). As training
+sets are few, one fewer is drawn than there are, weighted accordingly (Rao, Wu and Yue, Survey
+Methodology 1992), and the bootstrap gives the standard error only; intervals and tests are those of
+Student's distribution with one degree of freedom fewer than there are sets.
 
 Equivalence is tested beside difference: two one-sided tests (Schuirmann, Journal of
 Pharmacokinetics and Biopharmaceutics 1987) against the smallest difference that matters.
