@@ -53,6 +53,8 @@ _MOST_SETS = 10
 """Training sets that one process works off."""
 EQUIVALENT = 0.003
 """Within this Dice, training in bfloat16 counts as equal to training in float32."""
+MORE_SEEDS = (1, 2, 3)
+"""Of the further runs in both precisions."""
 FLOAT32, AGAIN = "-float32", "-again"
 SEARCHES, SEARCHES_EACH = "searches", 5
 """Folder of the choices of `auto:search`, and how many training sets of a cell it chooses for."""
@@ -78,6 +80,7 @@ class Cell:
         side: Height and width in pixels.
         rate: Learning rate that factor 1 stands for.
         precision: Keras dtype policy.
+        seeds: Of order and augmentation; each training set has a run with each of them.
         disjoint: Whether the training sets share no image. Otherwise each fold is tested, and the
             training sets are drawn from the other folds.
     """
@@ -94,6 +97,7 @@ class Cell:
     rate: float = 1e-3
     first: int = 0
     precision: str = "float32"
+    seeds: tuple[int, ...] = (0,)
     disjoint: bool = True
 
     @property
@@ -125,6 +129,7 @@ class Cell:
             ),
             strategies=tuple(strategies),
             train_sizes=(self.size,),
+            seeds=self.seeds,
             only_folds=tuple(range(self.first, self.sets)),
         )
 
@@ -289,7 +294,8 @@ def robustness_stage(rates: dict) -> Iterator[Group]:
 def precision_stage(rates: dict) -> Iterator[Group]:
     """`all` again in bfloat16 on training sets of the comparison of strategies.
 
-    Those of BUS-BRA were compared on a GPU, so these also run in float32 again.
+    Those of BUS-BRA were compared on a GPU, so these also run in float32 again. As one run there
+    differs from the next, each set has some with other seeds as well.
     """
     for cell in strategies_cells():
         if cell.name not in ("bus_bra-20", "jsrt-20"):
@@ -297,9 +303,13 @@ def precision_stage(rates: dict) -> Iterator[Group]:
         again = [replace(cell, precision="mixed_bfloat16")]
         if cell.data == "bus_bra":
             again.append(replace(cell, name=f"{cell.name}{FLOAT32}"))
-        for one in again:
-            for part in _halves(one):
-                yield from _groups("all", part, rates[f"{cell.data}-20-natural"])
+        known = rates[f"{cell.data}-20-natural"]
+        for seed in (0, *MORE_SEEDS) if cell.data == "bus_bra" else (0,):
+            for one in again:
+                for part in _halves(replace(one, seeds=(seed,))):
+                    for group in _groups("all", part, known):
+                        suffix = f"-seed-{seed}" if seed else ""
+                        yield replace(group, name=f"{group.name}{suffix}")
 
 
 STAGES = {

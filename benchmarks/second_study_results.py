@@ -443,7 +443,7 @@ def _print_equivalences(output: Path) -> None:
 def _print_equivalence(folder: Path, usual: Path) -> None:
     """Print whether the runs of a folder are as good as the same runs elsewhere."""
     again, first = read_tables(folder)[0], read_tables(usual)[0]
-    pairs = again.merge(first, on=["strategy", "fold", "key"], suffixes=("_again", ""))
+    pairs = again.merge(first, on=["strategy", "fold", "seed", "key"], suffixes=("_again", ""))
     gaps = (pairs["dice_again"] - pairs["dice"]).groupby(pairs["fold"]).mean()
     low, high = stats.ttest_1samp(gaps, 0).confidence_interval(0.9)
     verdict = "equal" if max(-low, high) < EQUIVALENT else "undecided"
