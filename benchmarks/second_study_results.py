@@ -196,8 +196,8 @@ def _divided(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _in_words(regrets: np.ndarray) -> str:
-    low, high = np.quantile(regrets, [0.05, 0.95])
-    return f"{regrets.mean():.4f} ({low:.4f} to {high:.4f})"
+    numbers = np.round([regrets.mean(), *np.quantile(regrets, [0.05, 0.95])], 4) + 0.0
+    return "{:.4f} ({:.4f} to {:.4f})".format(*numbers)
 
 
 def _advice(modality: Modality, size: int, start: Nearness) -> str:
