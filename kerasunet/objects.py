@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 _COLOR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
+_UNNAMED = re.compile(r"((segment|label|region|roi|object|mask)[ _-]*)?\d*", re.IGNORECASE)
+_NO_TYPES = ("", "tissue", "anatomical structure", "morphologically altered structure")
 MOST_EXCLUSIVE, MOST_OVERLAPPING = 254, 8
 """How many objects one byte per pixel can distinguish; 255 often means "unknown" in files."""
 OF_OBJECT = ": "
@@ -311,6 +313,31 @@ def require_one_meaning(
             )
 
 
+def require_one_type(
+    chosen: Collection[str], segments: Mapping[Path, Sequence[tuple[str, str]]]
+) -> None:
+    """Refuse segments of one label in one file, or called like `Segment_1`, of different types.
+
+    Args:
+        chosen: What was chosen; empty for all.
+        segments: Label and type, in words, of the segments of each file.
+
+    Raises:
+        ValueError: There are such; the message names the files and the types.
+    """
+    by_number, first = any(map(str.isdecimal, chosen)), dict[Any, tuple[Path, str]]()
+    for path, label, kind in ((path, *one) for path, found in segments.items() for one in found):
+        if kind.casefold() in _NO_TYPES or (chosen and label not in chosen and not by_number):
+            continue
+        where = None if _UNNAMED.fullmatch(label) else path
+        other, known = first.setdefault((where, label), (path, kind))
+        if known != kind:
+            raise ValueError(
+                f"{path}: its segment {label or '1'} is {kind}, that of {other} is {known}; give "
+                "segments names of their own, and save them again"
+            )
+
+
 def require_labels(
     choice: ObjectChoice, data: str, labels: Set[str], *, chosen: Collection[str]
 ) -> None:
@@ -362,8 +389,7 @@ def several_in_words(name: str, counts: Mapping[str, int], classes: Iterable[str
     names = list(dict.fromkeys([*counts, *classes]))
     listing = [f"{label or 'no label'} ({count})" for label, count in drawn]
     listing += [name for name in names if name not in counts]
-    one, all_ = _quoted(names[0]), _quoted(",".join(names))
-    each = " ".join(map(_quoted, names))
+    one, all_, each = _quoted(names[0]), _quoted(",".join(names)), " ".join(map(_quoted, names))
     return (
         f"{name}: has several objects, {', '.join(listing)}; say which is meant: --objects {one} "
         f"takes one, --objects {all_} unites them, --objects {each} keeps them apart"

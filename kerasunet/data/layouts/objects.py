@@ -35,7 +35,7 @@ from kerasunet.data.layouts.tables import (
     misspelled,
     with_background,
 )
-from kerasunet.data.readers import segment_labels
+from kerasunet.data.readers import segments
 from kerasunet.files import call_all, raise_all, report_all
 from kerasunet.objects import (
     ObjectChoice,
@@ -46,6 +46,7 @@ from kerasunet.objects import (
     require_labels,
     require_names,
     require_one_meaning,
+    require_one_type,
     several_in_words,
 )
 
@@ -134,7 +135,9 @@ def _with_object(
     files = [case for case in data.cases if isinstance(case, FileCase)]
     _check_request(data, choice, mask_threshold, annotated=annotated, files=files)
     paths = dict.fromkeys(path for case in files for path in case.masks)
-    segmented = {path: labels for path in paths if (labels := _segment_labels(path))}
+    named = {path: found for path in paths if (found := _segments(path))}
+    segmented = {path: labels for path, of in named.items() if (labels := [n for n, _ in of if n])}
+    require_one_type(of_all, named)
     faults = tuple(fault for case in annotated for fault in case.annotation.faults)
     drawn = [*(case.annotation.labels for case in annotated), *segmented.values()]
     counts = Counter(label for labels in drawn for label in labels)
@@ -231,12 +234,12 @@ def _without(
         yield f"{of[0].image}{more} masks of other objects only, and no {choice.name}"
 
 
-def _segment_labels(path: Path) -> tuple[str, ...]:
-    """Return the labels of the segments of a mask, if it is a segmentation that names them."""
+def _segments(path: Path) -> tuple[tuple[str, str], ...]:
+    """Return label and type of the segments of a mask, if it is a segmentation."""
     if path.suffix.lower() not in _SEGMENTED and image_stem(path.name) is not None:
         return ()
     try:
-        return tuple(label for label in segment_labels(path) if label)
+        return segments(path)
     except (OSError, ValueError):  # Said when the mask is read.
         return ()
 

@@ -198,8 +198,10 @@ def _located(mask: Path, image: Path, frame: int) -> Partner | None:
         return None
 
 
-def segment_labels(path: str | os.PathLike) -> tuple[str, ...]:
-    """Return the labels of the segments of a segmentation (DICOM, .seg.nrrd); none of other files.
+def segments(path: str | os.PathLike) -> tuple[tuple[str, str], ...]:
+    """Return label and type, in words, of a segmentation's segments (DICOM, .seg.nrrd).
+
+    There are none in other files.
 
     Raises:
         ValueError: The file is not readable, or DICOM needs an extra that is not installed.
@@ -207,7 +209,7 @@ def segment_labels(path: str | os.PathLike) -> tuple[str, ...]:
     with _opened(Path(path)) as file:
         if (kind := kind_of(file)) not in ("DICOM", "NRRD"):
             return ()
-        return _reader(kind).segment_labels(Source(file, kind, 0, size_limit=SIZE_LIMIT))
+        return _reader(kind).segments(Source(file, kind, 0, size_limit=SIZE_LIMIT))
 
 
 def patient_and_study(path: Path) -> tuple[str, str]:
