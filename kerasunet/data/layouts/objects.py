@@ -153,9 +153,10 @@ def _with_object(
         _check_spelling(data.name, of_all, names)
         outlined = {label for case in annotated for label in case.annotation.labels}
         require_labels(choice, data.name, outlined, chosen=of_all)
-    if choice and chosen & parts.keys() and not (chosen - parts.keys()) & counts.keys():
-        check_named(files, by_file, chosen=True)
-        cases = tuple(_of_files(c, choice, by_file, threshold=mask_threshold) for c in data.cases)
+    if choice and chosen & parts.keys():
+        check_named([c for c in files if not {*c.masks} & {*segmented}], by_file, chosen=True)
+        pick = partial(_of_files, choice=choice, threshold=mask_threshold, labels={*counts})
+        cases = tuple(pick(case, by_file, segmented={*segmented}) for case in data.cases)
         told = _without(choice, files, by_file) if len(of_all) == len(chosen) else ()
         return replace(data, cases=cases, remarks=(*faults, *told))
     if choice and not any(map(is_code, of_all)):
@@ -210,14 +211,18 @@ def _with_known_classes(data: DataSet, choice: ObjectChoice | None) -> DataSet:
 
 
 def _of_files(
-    case: Case, choice: ObjectChoice, by_file: Mapping[Path, str], *, threshold: int | None
+    case: Case,
+    by_file: Mapping[Path, str],
+    *,
+    choice: ObjectChoice,
+    threshold: int | None,
+    labels: Set[str],
+    segmented: Set[Path],
 ) -> Case:
-    if isinstance(case, AnnotatedCase):
-        return replace(case, annotation=case.annotation.of(choice.sources))
-    if not isinstance(case, FileCase):
-        return case
+    if not isinstance(case, FileCase) or segmented & {*case.masks}:
+        return _chosen(case, choice, threshold, segmented=segmented)
     masks = tuple(path for path in case.masks if by_file.get(path) in choice.sources)
-    codes = tuple(source for source in choice.sources if source not in {*by_file.values()})
+    codes = tuple(s for s in choice.sources if s not in {*by_file.values(), *labels})
     of_values = ObjectChoice(codes, choice.name) if codes else None
     is_coded = codes or threshold is not None
     coding = _coding(case.coding, of_values, threshold) if is_coded else case.coding

@@ -90,9 +90,11 @@ def read_mask(source: Source) -> MaskValues:
             return MaskValues(_segmented(source))
         frame = _frame_at(source)
         header = _header(frame)
-        if header.PhotometricInterpretation == "MONOCHROME1":
+        is_inverse = header.get("PresentationLUTShape") == "INVERSE"
+        if header.PhotometricInterpretation == "MONOCHROME1" or is_inverse:
+            name = "an INVERSE shape" if is_inverse else "MONOCHROME1"
             raise Unusable(
-                "a mask in MONOCHROME1, which shows 0 as white, so object and background may be "
+                f"a mask in {name}, which shows 0 as white, so object and background may be "
                 "swapped; save it as MONOCHROME2 or PNG, the object brighter than the background"
             )
         pixels = dicom_pixels.decoded(frame, header)
