@@ -824,6 +824,7 @@ def test_folders_of_different_patients_are_not_named(tmp_path, names):
         (("Philips", "GE"), "folders that are no patients"),
         (("training_set", "test_set"), "one folder per part"),
         (("TrainDataset", "TestDataset"), "one folder per part"),
+        (("train2017", "val2017"), "one folder per part"),
         (("us_train", "us_val", "Test data"), "one folder per part"),
     ],
 )
@@ -863,7 +864,11 @@ def test_a_few_folders_of_many_images_may_be_no_patients(tmp_path):
     assert problem.message.startswith("42 images are in 2 folders, taken for patients; if they are")
 
 
-SIDES_AND_VISITS = [("day1", "day2"), ("week2", "Baseline"), ("left", "right"), ("year_2019", "OD")]
+SIDES_AND_VISITS = [
+    *(("day1", "day2"), ("week2", "Baseline"), ("left", "right"), ("year_2019", "OD")),
+    *(("CC", "MLO"), ("L-CC", "RCC"), ("axial", "Sagittal"), ("B-mode", "doppler")),
+    *(("pre", "post"), ("before", "after"), ("T1w", "FLAIR")),
+]
 
 
 @pytest.mark.parametrize("names", SIDES_AND_VISITS)

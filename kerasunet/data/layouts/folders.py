@@ -30,7 +30,7 @@ PARTS = {
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_OF_PART = re.compile(rf"(?i)(?:.+[ _-])?({'|'.join(PARTS)})([ _-]?(set|data|dataset|split))?")
+_OF_PART = re.compile(rf"(?i)(?:.+[ _-])?({'|'.join(PARTS)})([ _-]?(set|data(set)?|split|20\d\d))?")
 PATIENTS, OTHER_FOLDERS = "one folder per patient", "folders that are no patients"
 _LIKE_VISITS = f"{PATIENTS}, though named like visits, sides or years"
 FOLDS, VISITS = "one folder per fold", "one folder per visit or side"
@@ -45,19 +45,20 @@ _CLASS_NAMES = re.compile(
     "(e?s)?|(bi_?rads|o_?rads|pi_?rads|li_?rads|(acr_?)?ti_?rads|grade|stage|class|type|category)_?"
     "([0-9]|i{1,3}|iv|v|[a-d])[a-d]?|tr_?[1-5]"
 )
-_ONE_OF_SEVERAL = r"(?:[ _-]?(?:\d{1,3}|[a-z]))?"
+_NUMBER = r"(?:[ _-]?(?:\d{1,3}|[a-z]))?"
 _VISIT_OR_SIDE = re.compile(
     r"(day|week|month|year|visit|session|timepoint)(?:[ _-]?(?:\d{1,4}|[a-z]))?|baseline|"
-    r"follow[ _-]?up(?:[ _-]?\d{1,3})?|(left|right)(?:[ _-][a-z]+)?|bilateral|od|os|ou"
+    r"follow[ _-]?up(?:[ _-]?\d{1,3})?|(left|right)(?:[ _-][a-z]+)?|bilateral|od|os|ou|pre|post|"
+    r"before|after|[lr]?[ _-]?(cc|mlo)|axial|sagittal|coronal|transvers(e|al)|longitudinal|frontal|"
+    r"lateral|b[ _-]?mode|doppler|elastography|flair|dwi|adc|t[12]w"
 )
 _BATCH_OR_SITE = re.compile(
     "(batch|data|dataset|set|part|site|cent(er|re)|hospital|clinic|scanner|device|"
     "images|folder|internal|external|ge|philips|siemens|samsung|mindray|canon|toshiba|esaote|"
-    rf"fujifilm|hitachi){_ONE_OF_SEVERAL}|imgs?|image|frames|scans|all|input"
+    rf"fujifilm|hitachi){_NUMBER}|imgs?|image|frames|scans|all|input"
 )
 _SAME_IMAGES = re.compile(
-    "(raw|processed|preprocessed|original|augmented|aug|annotator|reader|rater|observer|expert)"
-    + _ONE_OF_SEVERAL
+    rf"(raw|(pre)?processed|original|aug(mented)?|annotator|reader|rater|observer|expert){_NUMBER}"
 )
 _ASIDE = re.compile(
     r"(excluded?|discard(ed)?|reject(ed|s)?|removed?|deleted|unused|skip(ped)?|trash|broken|todo|unsure|"
@@ -265,15 +266,11 @@ def kind_of_name(name: str) -> str:
         return _PART
     word = re.sub("[ _-]+", "_", name)
     word = re.sub("^(no|non|not)_", "", word)
-    if _CLASS_NAMES.fullmatch(word):
-        return _CLASS
-    if _FOLD.fullmatch(name):
-        return _OF_FOLD
-    if _VISIT_OR_SIDE.fullmatch(name):
-        return _VISIT
-    if _ASIDE.fullmatch(word):
-        return _OUT
-    return _BATCH if _BATCH_OR_SITE.fullmatch(name) else PATIENT
+    asked = (
+        *((_CLASS, _CLASS_NAMES, word), (_OF_FOLD, _FOLD, name), (_VISIT, _VISIT_OR_SIDE, name)),
+        *((_OUT, _ASIDE, word), (_BATCH, _BATCH_OR_SITE, name)),
+    )
+    return next((kind for kind, known, text in asked if known.fullmatch(text)), PATIENT)
 
 
 def _labeled(cases: Sequence[Case]) -> list[Case]:
