@@ -1733,7 +1733,8 @@ ROWS = {
     "a mask file of several images, or equal masks of three images or more": (
         test_check_names_equal_masks_of_different_images
     ),
-    "folders such as `day1/` and `day2/`, `left/` and `right/`": (
+    "folders such as `day1/` and `day2/`, `left/` and `right/`, `pre/` and `post/`, `CC/` and "
+    "`MLO/`, `axial/` and `sagittal/`, `b-mode/` and `doppler/`": (
         test_names_that_recur_in_folders_of_visits_or_sides_are_one_group
     ),
     "folders of several kinds, such as `cyst/` and `P7/`": (
