@@ -1592,6 +1592,16 @@ def test_folders_that_are_paired_by_their_names(tmp_path, pairs, expected, witho
     assert data.official == ({"folders": parts} if parts else {})
 
 
+@pytest.mark.parametrize(
+    "name", ["{}_images/{}.png {}_masks/{}.png", "images-{}/{}.png masks-{}/{}_mask.png"]
+)
+def test_folders_of_classes_that_are_paired_by_their_names(tmp_path, name):
+    place(tmp_path, *(name.format(*2 * pair) for pair in (("benign", 1), ("cyst", 2))))
+    data = load(tmp_path)
+    assert {case.key: case.label for case in data.cases} == {"benign/1": "benign", "cyst/2": "cyst"}
+    assert all(map(paired, data.cases)) and data.layout.startswith("one folder per class")
+
+
 def test_many_folders_are_not_compared_with_each_other(tmp_path):
     """Thousands of patients would take minutes."""
     place(tmp_path, "train/x.png train_masks/x_mask.png", *(f"P{n}/a.png" for n in range(19)))
@@ -1656,6 +1666,30 @@ def test_the_field_of_view_is_no_mask_of_vessels(tmp_path, image, mask, view):
         load(tmp_path / "test")
     (tmp_path / "test" / "mask").rename(tmp_path / "test" / "masks")
     assert len(load(tmp_path / "test")) == 1
+
+
+@pytest.mark.parametrize("name", ["{0}", "{1}_{0}", "{1}_mask_{0}", "mask{0}", "instance_{0}"])
+def test_a_folder_of_masks_for_each_image(tmp_path, name):
+    for number, stem in enumerate(("a1", "a10", "7x")):
+        left, right = mask_of(number), mask_of(number + 10)
+        write(tmp_path / "images" / f"{stem}.png", image_of(left | right))
+        for part, mask in enumerate((left, right), start=1):
+            write(tmp_path / "masks" / stem / f"{name.format(part, stem)}.png", mask)
+    data = load(tmp_path)
+    assert len(data) == 3 and all(map(paired, data.cases))
+
+
+@pytest.mark.parametrize("folders", [("1", "2"), ("a", "a1")])
+def test_a_folder_of_masks_that_is_called_like_an_image_may_be_of_a_class(tmp_path, folders):
+    """Those in it are called like other images."""
+    stems = [*folders, "12"] if folders[0] == "1" else [*folders, "a2"]
+    make_folder_pairs(tmp_path, *stems)
+    for stem in stems:
+        (tmp_path / "masks" / f"{stem}.png").unlink()
+        for folder in folders:
+            write(tmp_path / "masks" / folder / f"{stem}.png", mask_of(1))
+    with pytest.raises(ValueError, match="has several objects, "):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("mask", ["masks/x.png", "labels/x_mask.png", "gt/x.png", "manual2/x.png"])
