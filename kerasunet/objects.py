@@ -32,7 +32,7 @@ class Objects:
     """What the masks of a data set mark.
 
     Attributes:
-        names: The name of each object, in the order of labels and outputs.
+        names: The name of each object, in the order of labels and outputs; one may be text.
         overlapping: Whether a pixel may belong to several objects; meaningless for one object.
 
     Raises:
@@ -43,11 +43,14 @@ class Objects:
     overlapping: bool = False
 
     def __post_init__(self):
+        if isinstance(self.names, str | list):
+            names = (self.names,) if isinstance(self.names, str) else tuple(self.names)
+            object.__setattr__(self, "names", names)
         if not self.names or not all(self.names) or len(set(self.names)) < len(self.names):
             raise ValueError(f"objects {', '.join(self.names) or 'none'}: give each its own name")
         most = MOST_OVERLAPPING if self.overlapping else MOST_EXCLUSIVE
         if len(self.names) > most:
-            kind = "overlapping objects" if self.overlapping else "objects"
+            kind = "overlapping " * self.overlapping + "objects"
             raise ValueError(f"{len(self.names)} {kind}: there can be at most {most}")
         object.__setattr__(self, "overlapping", self.overlapping and self.several)
 
@@ -242,9 +245,8 @@ def modality_of(data_name: str) -> Modality | None:
     """Return what kind of image a data set holds.
 
     Args:
-        data_name: Name of a data set, as `DataSet.name` gives it or as its archive spells it
-            (`bus_bra`, `BUSBRA`, `Dataset_BUSI_with_GT`, `simulated-xray:60`). Case, `-`, `_`
-            and spaces do not matter.
+        data_name: Name of a data set, as `DataSet.name` or its archive spells it (`bus_bra`,
+            `BUSBRA`, `simulated-xray:60`); case, `-`, `_` and spaces do not matter.
 
     Returns:
         `"ultrasound"`, `"xray"`, `"photograph"`, or `None` where the name does not say.
@@ -329,13 +331,11 @@ def require_one_type(
     for path, label, kind in ((path, *one) for path, found in segments.items() for one in found):
         if kind.casefold() in _NO_TYPES or (chosen and label not in chosen and not by_number):
             continue
-        where = None if _UNNAMED.fullmatch(label) else path
-        other, known = first.setdefault((where, label), (path, kind))
-        if known != kind:
-            raise ValueError(
-                f"{path}: its segment {label or '1'} is {kind}, that of {other} is {known}; give "
-                "segments names of their own, and save them again"
-            )
+        place = label, None if _UNNAMED.fullmatch(label) else path
+        other, known = first.setdefault(place, (path, kind))
+        if known.casefold() != kind.casefold():
+            of = f"its segment {label or '1'} is {kind}, that of {other} is {known}"
+            raise ValueError(f"{path}: {of}; give segments names of their own, and save them again")
 
 
 def require_labels(

@@ -90,6 +90,7 @@ def load(
         example = f"({objects!r},)" if isinstance(objects, str) else "('cyst', 'mass')"
         raise ValueError(f"objects takes several texts in order; give {example}, not {objects!r}")
     threshold = typed("mask_threshold", "int", mask_threshold)
+    overlapping = typed("overlapping", "bool", overlapping)
     name = os.fsdecode(name_or_path) if isinstance(name_or_path, bytes) else name_or_path
     data = _listed(text_of(name, "the data"), manual_dir, size)
     in_files = any(isinstance(case, FileCase | AnnotatedCase) for case in data.cases)

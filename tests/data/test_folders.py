@@ -867,7 +867,7 @@ def test_a_few_folders_of_many_images_may_be_no_patients(tmp_path):
 SIDES_AND_VISITS = [
     *(("day1", "day2"), ("week2", "Baseline"), ("left", "right"), ("year_2019", "OD")),
     *(("CC", "MLO"), ("L-CC", "RCC"), ("axial", "Sagittal"), ("B-mode", "doppler")),
-    *(("pre", "post"), ("before", "after"), ("T1w", "FLAIR")),
+    *(("pre", "post"), ("before", "after"), ("T1w", "FLAIR"), ("AP", "lateral")),
 ]
 
 
@@ -1677,6 +1677,16 @@ def test_a_folder_of_masks_for_each_image(tmp_path, name):
             write(tmp_path / "masks" / stem / f"{name.format(part, stem)}.png", mask)
     data = load(tmp_path)
     assert len(data) == 3 and all(map(paired, data.cases))
+
+
+def test_a_folder_of_masks_for_each_image_of_numbers(tmp_path):
+    for number in range(1, 13):
+        parts = mask_of(number), mask_of(number + 10)
+        write(tmp_path / "images" / f"{number}.png", image_of(parts[0] | parts[1]))
+        for part, mask in enumerate(parts, start=1):
+            write(tmp_path / "masks" / str(number) / f"{part}.png", mask)
+    data = load(tmp_path)
+    assert len(data) == 12 and all(map(paired, data.cases))
 
 
 @pytest.mark.parametrize("folders", [("1", "2"), ("a", "a1")])

@@ -347,6 +347,11 @@ def test_objects_that_cannot_be_told_apart_are_refused(names, message):
         Objects(names, overlapping=True)
 
 
+def test_a_text_is_one_name_and_a_list_keeps_its_order():
+    assert Objects("lesion") == Objects(("lesion",)) and not Objects("lesion").several
+    assert Objects(["b", "a"]).names == ("b", "a")
+
+
 def test_resizing_keeps_the_union_and_invents_no_label():
     mask = BOTH.encode([square(3, 3, 15), square(3, 18, 9)])
     for size in ((17, 23), (SIDE, SIDE), (80, 61)):

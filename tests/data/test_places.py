@@ -963,6 +963,27 @@ def test_a_segment_of_the_background_is_no_object(tmp_path, kind):
         np.testing.assert_array_equal(case.load().mask, MASKS[0])
 
 
+def test_a_label_is_chosen_in_segmentations_beside_files_of_objects(tmp_path):
+    pytest.importorskip("highdicom")
+    other = MASKS[:, ::-1, ::-1] & ~MASKS
+    files = {"images/x": PIXELS, "masks/x_mask_s0": MASKS, "masks/x_mask_z": other}
+    for name, pixels in files.items():
+        path = tmp_path / "P1" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[0].astype(np.uint8)).save(path)
+    image = slice_of(PIXELS[0], 0)
+    save(image, tmp_path / "P2" / "images" / "x.dcm")
+    made = segmentation([image], np.stack([MASKS, other], axis=-1)[:1].astype(np.uint8))
+    save(made, tmp_path / "P2" / "masks" / "x.dcm")
+    both = MASKS | other
+    expected = {"s0": (MASKS, MASKS), "x=z,s1": (other, other), "x=s0,s1": (MASKS, both)}
+    for choice, masks in expected.items():
+        data = load(tmp_path, objects=[choice])
+        assert not data.remarks
+        for case, mask in zip(data.cases, masks, strict=True):
+            np.testing.assert_array_equal(case.load().mask, mask[0])
+
+
 @pytest.mark.parametrize("program", ["highdicom", "3D Slicer"])
 def test_segments_of_one_label_but_other_types_are_refused(tmp_path, program):
     """Programs call them all `Segment_1`; the type of one of them says nothing."""

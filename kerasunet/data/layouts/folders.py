@@ -50,7 +50,7 @@ _VISIT_OR_SIDE = re.compile(
     r"(day|week|month|year|visit|session|timepoint)(?:[ _-]?(?:\d{1,4}|[a-z]))?|baseline|"
     r"follow[ _-]?up(?:[ _-]?\d{1,3})?|(left|right)(?:[ _-][a-z]+)?|bilateral|od|os|ou|pre|post|"
     r"before|after|[lr]?[ _-]?(cc|mlo)|axial|sagittal|coronal|transvers(e|al)|longitudinal|frontal|"
-    r"lateral|b[ _-]?mode|doppler|elastography|flair|dwi|adc|t[12]w"
+    r"lateral|ap|pa|b[ _-]?mode|doppler|elastography|flair|dwi|adc|t[12]w"
 )
 _BATCH_OR_SITE = re.compile(
     "(batch|data|dataset|set|part|site|cent(er|re)|hospital|clinic|scanner|device|"
@@ -147,7 +147,8 @@ def _of_all_classes(masks: Files, images: Files) -> Files:
         classes.setdefault(name, {})[stem] = paths
     every = classes.items()
     named = [(stem, stem.removeprefix(name)) for name, files in every for stem in files]
-    foreign = [s for s, end in named if not _OF_INSTANCE.fullmatch(end) or (end and s in images)]
+    others = () if classes.keys() == images.keys() != {stem for stem, _ in named} else images
+    foreign = [s for s, end in named if not _OF_INSTANCE.fullmatch(end) or (end and s in others)]
     if classes.keys() <= images.keys() and not foreign:
         return {name: [path for of in files.values() for path in of] for name, files in every}
     united: Files = {}

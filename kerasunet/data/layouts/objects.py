@@ -147,17 +147,17 @@ def _with_object(
     parts = dict.fromkeys(by_file.values())
     chosen = {*choice.sources} if choice else set()
     if choice:
-        by_value = len(paths) > len(segmented)
         names = {*counts, *classes, *parts}
-        require_known(choice, data.name, names, by_value=by_value)
+        require_known(choice, data.name, names, by_value=len(paths) > len(segmented))
         _check_spelling(data.name, of_all, names)
         outlined = {label for case in annotated for label in case.annotation.labels}
         require_labels(choice, data.name, outlined, chosen=of_all)
     if choice and chosen & parts.keys():
-        check_named([c for c in files if not {*c.masks} & {*segmented}], by_file, chosen=True)
+        of_files = [case for case in files if not {*case.masks} & {*segmented}]
+        check_named(of_files, by_file, chosen=True)
         pick = partial(_of_files, choice=choice, threshold=mask_threshold, labels={*counts})
         cases = tuple(pick(case, by_file, segmented={*segmented}) for case in data.cases)
-        told = _without(choice, files, by_file) if len(of_all) == len(chosen) else ()
+        told = _without(choice, of_files, by_file) if len(of_all) == len(chosen) else ()
         return replace(data, cases=cases, remarks=(*faults, *told))
     if choice and not any(map(is_code, of_all)):
         bare = (path for c in files if not c.coding.classes for path in c.masks)
