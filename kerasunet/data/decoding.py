@@ -23,7 +23,6 @@ from kerasunet.schema import typed
 _ONE_CODE = {"1", "255", "#ffffff"}  # What programs write for the one object there is.
 _MOST_VALUES, _MOST_CODES = 8, 5  # That a message lists.
 _SHARE = (1, 1, np.dtype(np.float64).itemsize)  # The bytes of one number, kept like an image.
-_ROWS = ("keys", "groups", "images", "masks", "spacings")  # Of decoded cases, by case.
 _THREADS, _SUBMITTED = 4, 4096  # So many cases wait for a thread at a time.
 _Kinds = dict[str, dict[str, str]]
 _Use = Callable[[int, Sample], None]
@@ -97,7 +96,7 @@ class DecodedCases:
 
     def between(self, start: int, stop: int) -> DecodedCases:
         """Return the cases `start` to `stop - 1`; arrays are views, nothing is copied."""
-        columns = {name: values[start:stop] for name, values in vars(self).items() if name in _ROWS}
+        columns = {n: values[start:stop] for n, values in vars(self).items() if n != "objects"}
         return replace(self, **columns)
 
     def select(self, keys: Sequence[str]) -> DecodedCases:
@@ -204,12 +203,13 @@ def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) ->
         Uint8, `(height, width, channels)`, 0 to 255.
 
     Raises:
-        ValueError: It has another shape, or other values; `gray_levels` scales them.
+        ValueError: It has another shape, or whole numbers above 255; `gray_levels` scales them.
     """
-    image, size = readers.checked_levels(image), _checked(size)
-    image = to_gray(image) if channels == 1 else image
-    resized = np.clip(np.rint(_stretch(image, size, cv2.INTER_LINEAR)), 0, 255).astype(np.uint8)
-    resized = resized.reshape(*size, -1)
+    if image.shape[2:] not in ((), (3,)) or (image.dtype.kind in "iu" and image.max() > 255):
+        raise ValueError(f"images are gray or RGB of 0 to 255, not {image.dtype} {image.shape}")
+    image, size = image.astype(np.float32, copy=False), _checked(size)
+    stretched = _stretch(to_gray(image) if channels == 1 else image, size, cv2.INTER_LINEAR)
+    resized = np.clip(np.rint(stretched), 0, 255).astype(np.uint8).reshape(*size, -1)
     return np.repeat(resized, 3, axis=2) if resized.shape[2] < channels else resized
 
 

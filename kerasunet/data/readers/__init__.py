@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from kerasunet.data.readers.levels import (
         as_array as as_array,
         as_masks as as_masks,
-        checked_levels as checked_levels,
         gray_levels as gray_levels,
         kind_of_range as kind_of_range,
         level_left_out as level_left_out,

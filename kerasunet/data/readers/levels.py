@@ -79,23 +79,6 @@ def scaling_of(pixels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return lambda image: image.astype(np.float32) * white
 
 
-def checked_levels(image: np.ndarray) -> np.ndarray:
-    """Return an image as float32.
-
-    Raises:
-        ValueError: The shape is not `(height, width)` or `(height, width, 3)`; or there are
-            integers beyond 0 to 255, or NaN.
-    """
-    if image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or not image.size:
-        raise ValueError(
-            f"an image must have the shape (height, width) or (height, width, 3), not {image.shape}"
-        )
-    low, high = float(image.min()), float(image.max())  # Both are NaN if one is.
-    if np.isnan(low) or (image.dtype.kind in "iu" and (low < 0 or high > 255)):
-        raise ValueError("an image must hold gray levels 0 to 255; gray_levels scales others")
-    return image.astype(np.float32, copy=False)
-
-
 def kind_of_range(pixels: np.ndarray) -> str:
     """Return the values by which an image is scaled; empty if it is black, or bool or uint8."""
     if pixels.dtype in (np.uint8, bool) or not pixels.any():
