@@ -765,6 +765,8 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
         (("P1", "P1-2021-03-05"), ("P2_2021-03-05", "P3")),
         (("sub-01_ses-01", "sub-01_ses-02"), ("sub-02_ses-01",)),
         (("7 pre", "7 post"), ("8 pre",)),
+        (("P1_CC", "P1-MLO", "P1_LCC"), ("P2_CC",)),
+        (("P1_axial", "P1_sag", "P1 b-mode"), ("P2_axial", "axial_3")),
         (("Patient 1", "Patient 1 (2)"), ("Patient 2 (2)",)),
         (("P002-baseline", "P002-fu1", "P002_12months"), ("P003-fu1", "P004_12")),
         (("P1", "P1_rescan", "P1 - Copy"), ("P2_new",)),
@@ -868,6 +870,7 @@ SIDES_AND_VISITS = [
     *(("day1", "day2"), ("week2", "Baseline"), ("left", "right"), ("year_2019", "OD")),
     *(("CC", "MLO"), ("L-CC", "RCC"), ("axial", "Sagittal"), ("B-mode", "doppler")),
     *(("pre", "post"), ("before", "after"), ("T1w", "FLAIR"), ("AP", "lateral")),
+    *(("links", "rechts"), ("gauche", "Droite")),
 ]
 
 
@@ -1784,9 +1787,8 @@ ROWS = {
     "folders of several kinds, such as `cyst/` and `P7/`": (
         test_folders_of_several_kinds_are_refused_by_kind
     ),
-    "folders such as `001_L/` and `001_R/`, `P1/` and `P1a/`, or `P1_2020/` and `P1_2021/`": (
-        test_groups_of_one_patient_but_for_a_year_visit_or_side_are_named
-    ),
+    "folders such as `001_L/` and `001_R/`, `P1_CC/` and `P1_MLO/`, `P1/` and `P1a/`, or `P1_2020/` "
+    "and `P1_2021/`": (test_groups_of_one_patient_but_for_a_year_visit_or_side_are_named),
     "`train/` and `train_masks/`, `val/` and `valannot/`, `test-image/` and `test-mask/`; ISIC's "
     "folders, and others whose masks are `x_mask`, `x_segmentation` …": (
         test_folders_that_are_paired_by_their_names

@@ -47,10 +47,10 @@ _CLASS_NAMES = re.compile(
 )
 _NUMBER = r"(?:[ _-]?(?:\d{1,3}|[a-z]))?"
 _VISIT_OR_SIDE = re.compile(
-    r"(day|week|month|year|visit|session|timepoint)(?:[ _-]?(?:\d{1,4}|[a-z]))?|baseline|"
-    r"follow[ _-]?up(?:[ _-]?\d{1,3})?|(left|right)(?:[ _-][a-z]+)?|bilateral|od|os|ou|pre|post|"
-    r"before|after|[lr]?[ _-]?(cc|mlo)|axial|sagittal|coronal|transvers(e|al)|longitudinal|frontal|"
-    r"lateral|ap|pa|b[ _-]?mode|doppler|elastography|flair|dwi|adc|t[12]w"
+    r"(day|week|month|year|visit|session|timepoint)(?:[ _-]?(?:\d{1,4}|[a-z]))?|baseline|pre|post|"
+    r"follow[ _-]?up(?:[ _-]?\d{1,3})?|(left|right|links|rechts|gauche|droite)(?:[ _-][a-z]+)?|"
+    r"bilateral|od|os|ou|before|after|[lr]?[ _-]?(cc|mlo)|ap|pa|lateral|frontal|axial|sagittal|"
+    r"coronal|transvers(e|al)|longitudinal|b[ _-]?mode|doppler|elastography|flair|dwi|adc|t[12]w"
 )
 _BATCH_OR_SITE = re.compile(
     "(batch|data|dataset|set|part|site|cent(er|re)|hospital|clinic|scanner|device|"
