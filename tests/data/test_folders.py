@@ -1787,8 +1787,10 @@ ROWS = {
     "folders of several kinds, such as `cyst/` and `P7/`": (
         test_folders_of_several_kinds_are_refused_by_kind
     ),
-    "folders such as `001_L/` and `001_R/`, `P1_CC/` and `P1_MLO/`, `P1/` and `P1a/`, or `P1_2020/` "
-    "and `P1_2021/`": (test_groups_of_one_patient_but_for_a_year_visit_or_side_are_named),
+    "folders such as `001_L/` and `001_R/`, `P1_CC/` and `P1_MLO/`, `P1/` and `P1a/`, "
+    "or `P1_2020/` and `P1_2021/`": (
+        test_groups_of_one_patient_but_for_a_year_visit_or_side_are_named
+    ),
     "`train/` and `train_masks/`, `val/` and `valannot/`, `test-image/` and `test-mask/`; ISIC's "
     "folders, and others whose masks are `x_mask`, `x_segmentation` …": (
         test_folders_that_are_paired_by_their_names
