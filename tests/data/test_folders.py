@@ -866,6 +866,25 @@ def test_a_few_folders_of_many_images_may_be_no_patients(tmp_path):
     assert problem.message.startswith("42 images are in 2 folders, taken for patients; if they are")
 
 
+@pytest.mark.parametrize(
+    ("folders", "stems", "told"),
+    [
+        (("ED", "ES"), ("P1", "P2", "P3"), "P1, P2, P3 are in all 2 folders, taken for patients"),
+        (("arterial", "venous"), ("AB", "CD", "EF", "GH"), "AB, CD, EF are in all 2 folders"),
+        (("ED", "ES"), ("img_1", "img_2", "img_3"), ""),
+        (("P1", "P2", "P3"), ("left", "right"), ""),
+    ],
+)
+def test_names_that_all_folders_of_patients_have_may_be_those_of_patients(
+    tmp_path, folders, stems, told
+):
+    """Sides and phases have all names of folders that nobody can list."""
+    for index, folder in enumerate(folders):
+        make_folder_pairs(tmp_path / folder, *stems, first=3 * index)
+    found = problems(tmp_path, "patient-names")
+    assert [problem.message.startswith(told) for problem in found] == [True] * bool(told)
+
+
 SIDES_AND_VISITS = [
     *(("day1", "day2"), ("week2", "Baseline"), ("left", "right"), ("year_2019", "OD")),
     *(("CC", "MLO"), ("L-CC", "RCC"), ("axial", "Sagittal"), ("B-mode", "doppler")),
