@@ -139,6 +139,7 @@ def test_a_folder_that_is_called_tilde_is_never_made(data, monkeypatch):
         (lambda: load("data", mask_threshold=0.5), ValueError, "must be a whole number, not 0.5"),
         (lambda: load("data", mask_threshold=True), ValueError, "must be a whole number, not True"),
         (lambda: load("data", overlapping="no"), ValueError, "must be True or False, not 'no'"),
+        (lambda: read_image("data/images/case0.png", frame="0"), ValueError, "leave out the quot"),
         (lambda: decode(load("data").cases, (32, 32), 2), ValueError, "channels must be 1"),
         (lambda: decode(load("data").cases, (0, 32)), ValueError, r"size must be .*not \(0, 32\)"),
         (lambda: decode(load("data").cases, "32"), ValueError, "size must be a whole number, not"),

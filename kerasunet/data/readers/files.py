@@ -26,6 +26,7 @@ from kerasunet.data.readers.source import (
     kind_of,
 )
 from kerasunet.files import FileWarning, expanded
+from kerasunet.schema import typed
 
 SIZE_LIMIT = 100_000_000
 _READERS = {"DICOM": "dicom", "NIfTI": "nifti", "NRRD": "itk", "MetaImage": "itk"}
@@ -85,6 +86,7 @@ def read_image(
     Warns:
         FileWarning: An element of the file makes no sense and was ignored.
     """
+    frame = typed("frame", "int", frame)
     with _opened(Path(path)) as file:
         kind = kind_of(file)
         reader = _reader(kind)
