@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 _COLOR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
+_UNNAMED = re.compile(r"((segment|label|region|roi|object|mask)[ _-]*)?\d*", re.IGNORECASE)
+_NO_TYPES = ("", "tissue", "anatomical structure", "morphologically altered structure")
 MOST_EXCLUSIVE, MOST_OVERLAPPING = 254, 8
 """How many objects one byte per pixel can distinguish; 255 often means "unknown" in files."""
 OF_OBJECT = ": "
@@ -30,7 +32,7 @@ class Objects:
     """What the masks of a data set mark.
 
     Attributes:
-        names: The name of each object, in the order of labels and outputs.
+        names: The name of each object, in the order of labels and outputs; one may be text.
         overlapping: Whether a pixel may belong to several objects; meaningless for one object.
 
     Raises:
@@ -41,11 +43,14 @@ class Objects:
     overlapping: bool = False
 
     def __post_init__(self):
+        if isinstance(self.names, str | list):
+            names = (self.names,) if isinstance(self.names, str) else tuple(self.names)
+            object.__setattr__(self, "names", names)
         if not self.names or not all(self.names) or len(set(self.names)) < len(self.names):
             raise ValueError(f"objects {', '.join(self.names) or 'none'}: give each its own name")
         most = MOST_OVERLAPPING if self.overlapping else MOST_EXCLUSIVE
         if len(self.names) > most:
-            kind = "overlapping objects" if self.overlapping else "objects"
+            kind = "overlapping " * self.overlapping + "objects"
             raise ValueError(f"{len(self.names)} {kind}: there can be at most {most}")
         object.__setattr__(self, "overlapping", self.overlapping and self.several)
 
@@ -240,9 +245,8 @@ def modality_of(data_name: str) -> Modality | None:
     """Return what kind of image a data set holds.
 
     Args:
-        data_name: Name of a data set, as `DataSet.name` gives it or as its archive spells it
-            (`bus_bra`, `BUSBRA`, `Dataset_BUSI_with_GT`, `simulated-xray:60`). Case, `-`, `_`
-            and spaces do not matter.
+        data_name: Name of a data set, as `DataSet.name` or its archive spells it (`bus_bra`,
+            `BUSBRA`, `simulated-xray:60`); case, `-`, `_` and spaces do not matter.
 
     Returns:
         `"ultrasound"`, `"xray"`, `"photograph"`, or `None` where the name does not say.
@@ -311,6 +315,29 @@ def require_one_meaning(
             )
 
 
+def require_one_type(
+    chosen: Collection[str], segments: Mapping[Path, Sequence[tuple[str, str]]]
+) -> None:
+    """Refuse segments of one label in one file, or called like `Segment_1`, of different types.
+
+    Args:
+        chosen: What was chosen; empty for all.
+        segments: Label and type, in words, of the segments of each file.
+
+    Raises:
+        ValueError: There are such; the message names the files and the types.
+    """
+    by_number, first = any(map(str.isdecimal, chosen)), dict[Any, tuple[Path, str]]()
+    for path, label, kind in ((path, *one) for path, found in segments.items() for one in found):
+        if kind.casefold() in _NO_TYPES or (chosen and label not in chosen and not by_number):
+            continue
+        place = label, None if _UNNAMED.fullmatch(label) else path
+        other, known = first.setdefault(place, (path, kind))
+        if known.casefold() != kind.casefold():
+            of = f"its segment {label or '1'} is {kind}, that of {other} is {known}"
+            raise ValueError(f"{path}: {of}; give segments names of their own, and save them again")
+
+
 def require_labels(
     choice: ObjectChoice, data: str, labels: Set[str], *, chosen: Collection[str]
 ) -> None:
@@ -362,8 +389,7 @@ def several_in_words(name: str, counts: Mapping[str, int], classes: Iterable[str
     names = list(dict.fromkeys([*counts, *classes]))
     listing = [f"{label or 'no label'} ({count})" for label, count in drawn]
     listing += [name for name in names if name not in counts]
-    one, all_ = _quoted(names[0]), _quoted(",".join(names))
-    each = " ".join(map(_quoted, names))
+    one, all_, each = _quoted(names[0]), _quoted(",".join(names)), " ".join(map(_quoted, names))
     return (
         f"{name}: has several objects, {', '.join(listing)}; say which is meant: --objects {one} "
         f"takes one, --objects {all_} unites them, --objects {each} keeps them apart"

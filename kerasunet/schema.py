@@ -150,7 +150,8 @@ def _typed(item: Field, value: Any) -> Any:
     kind = kind.removeprefix("tuple[").removesuffix(", ...]")
     if not isinstance(value, tuple):
         raise ValueError(
-            f"{item.name} takes several {_SEVERAL[kind]}; give ({value!r},), not {value!r}"
+            f"{item.name} takes several {_SEVERAL.get(kind, 'values')}; give ({value!r},), not "
+            f"{value!r}"
         )
     return tuple(_single(item.name, kind, one) for one in value)
 

@@ -566,6 +566,19 @@ READ = {
         "data/test_folders.py",
         "test_a_few_folders_of_many_images_may_be_no_patients",
     ),
+    "few folders, taken for patients, that all hold names such as `P1` and `P2`": (
+        "data/test_folders.py",
+        "test_names_that_all_folders_of_patients_have_may_be_those_of_patients",
+    ),
+    "`masks/x/1.png`, `masks/x/x_mask_2.png` …, a folder for each image `x`": (
+        "data/test_folders.py",
+        "test_a_folder_of_masks_for_each_image",
+    ),
+    "segments with names such as `Segment_1`, or of one name in a file, that are of different "
+    "types, such as liver and spleen": (
+        "data/test_places.py",
+        "test_segments_of_one_label_but_other_types_are_refused",
+    ),
     "label `ignore` in nnU-Net's `dataset.json`": (
         "data/test_masks.py",
         "test_the_label_of_nnunet_for_pixels_that_nobody_has_judged_is_refused",

@@ -131,6 +131,15 @@ def test_a_folder_that_is_called_tilde_is_never_made(data, monkeypatch):
     [
         (lambda: load(None), TypeError, "give the data by its name or path, not as NoneType"),
         (lambda: load("data", objects="cyst"), ValueError, r"give \('cyst',\), not 'cyst'"),
+        (
+            lambda: load("data", objects={"cyst", "mass"}),
+            ValueError,
+            "several texts in order; give",
+        ),
+        (lambda: load("data", mask_threshold=0.5), ValueError, "must be a whole number, not 0.5"),
+        (lambda: load("data", mask_threshold=True), ValueError, "must be a whole number, not True"),
+        (lambda: load("data", overlapping="no"), ValueError, "must be True or False, not 'no'"),
+        (lambda: read_image("data/images/case0.png", frame="0"), ValueError, "leave out the quot"),
         (lambda: decode(load("data").cases, (32, 32), 2), ValueError, "channels must be 1"),
         (lambda: decode(load("data").cases, (0, 32)), ValueError, r"size must be .*not \(0, 32\)"),
         (lambda: decode(load("data").cases, "32"), ValueError, "size must be a whole number, not"),

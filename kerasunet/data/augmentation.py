@@ -149,20 +149,21 @@ def augment(
     Returns:
         The view, float32 `(height, width, channels)`, 0 to 255; and its mask, of the dtype of
         the mask and with no value that it does not have.
+
+    Raises:
+        ValueError: Image or mask are of another dtype, or of unlike shapes.
     """
+    if (image.dtype, image.shape[:-1]) != (np.uint8, mask.shape) or mask.itemsize > 1:
+        raise ValueError("images must be uint8 with channels, masks bool or uint8 of equal sides")
     if settings == NO_AUGMENTATION:
         return image.astype(np.float32), mask
     columns, rows = _sampling_grid(mask.shape, settings, rng)
     border = cv2.BORDER_REFLECT_101
     warped = cv2.remap(image, columns, rows, cv2.INTER_LINEAR, borderMode=border)
-    warped_mask = cv2.remap(
-        mask.view(np.uint8), columns, rows, cv2.INTER_NEAREST, borderMode=border
-    )
+    moved = cv2.remap(mask.view(np.uint8), columns, rows, cv2.INTER_NEAREST, borderMode=border)
     changed = _change_gray_levels(warped.reshape(image.shape), settings, rng)
-    image, shown = change_appearance(changed, warped_mask > 0, settings, rng=rng)
-    if mask.dtype == bool:
-        return image, shown
-    return image, np.where(shown, warped_mask, np.uint8(0))
+    image, shown = change_appearance(changed, moved > 0, settings, rng=rng)
+    return image, shown if mask.dtype == bool else np.where(shown, moved, np.uint8(0))
 
 
 def with_flip(network: Network) -> Network:

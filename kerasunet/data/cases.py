@@ -21,6 +21,7 @@ import numpy as np
 from kerasunet.data import readers, simulation
 from kerasunet.files import call_all, is_plain, raise_all
 from kerasunet.objects import OF_OBJECT, Objects, objects_of
+from kerasunet.schema import check
 
 _MOST_NAMED = 10
 _NEARLY, _LEAST_BRIGHT = 2, 64
@@ -90,6 +91,12 @@ class MaskCoding:
     void: bool = False
     segments: tuple[str, ...] = ()
     any_color: bool = False
+
+    def __post_init__(self):
+        check(self)
+        object.__setattr__(self, "colors", tuple(map(str.lower, self.colors)))
+        if self.above is not None and self.above < 0:
+            raise ValueError(f"above must be a gray level from 0 on, not {self.above}")
 
     @property
     def is_compared(self) -> bool:
@@ -177,13 +184,10 @@ class FileCase:
         return self._united(call_all(partial(self._read_mask, path) for path in self.masks), shape)
 
     def _united(self, masks: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-        raise_all(
-            [
-                readers.wrong_size(path, mask.shape, shape, image=f"its image {self.image.name}")
-                for path, mask in zip(self.masks, masks, strict=True)
-                if mask.shape != shape
-            ]
-        )
+        sizes = zip(self.masks, (mask.shape for mask in masks), strict=True)
+        wrong = [(path, size) for path, size in sizes if size != shape]
+        its = f"its image {self.image.name}"
+        raise_all([readers.wrong_size(path, size, shape, image=its) for path, size in wrong])
         return np.logical_or.reduce([np.zeros(shape, bool), *masks])
 
     def read_image(self) -> tuple[np.ndarray, tuple[float, float] | None]:
@@ -326,15 +330,11 @@ class DataSet:
                 f"{self.name!r}: these names are not text, or have characters that tables and "
                 f"terminals cannot show; rename them: {', '.join(unprintable[:_MOST_NAMED])}"
             )
-        repeated = _repeated(keys)
-        if repeated:
+        if repeated := _repeated(keys):
             raise ValueError(f"{self.name}: these keys stand for several cases: {repeated}")
-        clashes = _repeated(key.casefold() for key in keys)
-        if clashes:
+        if clashes := _repeated(key.casefold() for key in keys):
             alike = [key for key in keys if key.casefold() in clashes]
-            raise ValueError(
-                f"{self.name}: these keys differ only in upper and lower case: {alike}"
-            )
+            raise ValueError(f"{self.name}: keys differ only in upper and lower case: {alike}")
 
     def __len__(self) -> int:
         return len(self.cases)

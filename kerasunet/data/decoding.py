@@ -20,12 +20,10 @@ from kerasunet.files import raise_all
 from kerasunet.objects import OF_OBJECT, ONE_OBJECT, Objects, objects_of
 from kerasunet.schema import typed
 
-_THREADS = 4
 _ONE_CODE = {"1", "255", "#ffffff"}  # What programs write for the one object there is.
 _MOST_VALUES, _MOST_CODES = 8, 5  # That a message lists.
 _SHARE = (1, 1, np.dtype(np.float64).itemsize)  # The bytes of one number, kept like an image.
-_ROWS = ("keys", "groups", "images", "masks", "spacings")  # Of decoded cases, by case.
-_SUBMITTED = 4096  # Cases that wait for a thread at a time.
+_THREADS, _SUBMITTED = 4, 4096  # So many cases wait for a thread at a time.
 _Kinds = dict[str, dict[str, str]]
 _Use = Callable[[int, Sample], None]
 C = TypeVar("C", bound=Case)
@@ -98,7 +96,7 @@ class DecodedCases:
 
     def between(self, start: int, stop: int) -> DecodedCases:
         """Return the cases `start` to `stop - 1`; arrays are views, nothing is copied."""
-        columns = {name: values[start:stop] for name, values in vars(self).items() if name in _ROWS}
+        columns = {n: values[start:stop] for n, values in vars(self).items() if n != "objects"}
         return replace(self, **columns)
 
     def select(self, keys: Sequence[str]) -> DecodedCases:
@@ -203,12 +201,15 @@ def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) ->
 
     Returns:
         Uint8, `(height, width, channels)`, 0 to 255.
+
+    Raises:
+        ValueError: It has another shape, or whole numbers above 255; `gray_levels` scales them.
     """
+    if image.shape[2:] not in ((), (3,)) or (image.dtype.kind in "iu" and image.max() > 255):
+        raise ValueError(f"images are gray or RGB of 0 to 255, not {image.dtype} {image.shape}")
     image, size = image.astype(np.float32, copy=False), _checked(size)
-    if channels == 1:
-        image = to_gray(image)
-    resized = np.clip(np.rint(_stretch(image, size, cv2.INTER_LINEAR)), 0, 255)
-    resized = resized.astype(np.uint8).reshape(*size, -1)
+    stretched = _stretch(to_gray(image) if channels == 1 else image, size, cv2.INTER_LINEAR)
+    resized = np.clip(np.rint(stretched), 0, 255).astype(np.uint8).reshape(*size, -1)
     return np.repeat(resized, 3, axis=2) if resized.shape[2] < channels else resized
 
 
@@ -306,8 +307,7 @@ def _labels(mask: np.ndarray, objects: Objects) -> np.ndarray:
     """Turn numbers of any dtype into the labels that they equal; raise if they are none."""
     with np.errstate(invalid="ignore"):
         labels = mask.astype(np.uint8)
-    labels = labels if mask.dtype != bool and np.array_equal(labels, mask) else mask
-    objects.check(labels)
+    objects.check(labels if mask.dtype != bool and np.array_equal(labels, mask) else mask)
     return labels
 
 

@@ -24,7 +24,7 @@ from kerasunet.data.groups import GIVEN, regroup
 from kerasunet.data.layouts import EVERY_IMAGE_FOLDER, EVERY_MASK_FOLDER, IMAGE_FOLDERS
 from kerasunet.files import FileWarning, expanded, is_plain, raise_all
 from kerasunet.objects import OF_OBJECT, objects_of
-from kerasunet.schema import text_of
+from kerasunet.schema import text_of, typed
 
 if TYPE_CHECKING:
     from kerasunet.data.annotations import Outlines
@@ -86,15 +86,18 @@ def load(
         ValueError: The name is unknown, the layout is not recognized, files have no partner, or
             the data mark several objects and `objects` does not say which is meant.
     """
-    if isinstance(objects, str):
-        raise ValueError(f"objects takes several texts; give ({objects!r},), not {objects!r}")
+    if not isinstance(objects, list | tuple) or not all(isinstance(one, str) for one in objects):
+        example = f"({objects!r},)" if isinstance(objects, str) else "('cyst', 'mass')"
+        raise ValueError(f"objects takes several texts in order; give {example}, not {objects!r}")
+    threshold = typed("mask_threshold", "int", mask_threshold)
+    overlapping = typed("overlapping", "bool", overlapping)
     name = os.fsdecode(name_or_path) if isinstance(name_or_path, bytes) else name_or_path
     data = _listed(text_of(name, "the data"), manual_dir, size)
     in_files = any(isinstance(case, FileCase | AnnotatedCase) for case in data.cases)
     for text in doubtful_outlines(data.cases):
         warnings.warn(text, FileWarning, stacklevel=2)
-    if in_files or objects or mask_threshold is not None or overlapping:
-        data = layouts.with_objects(data, objects, mask_threshold, overlapping=overlapping)
+    if in_files or objects or threshold is not None or overlapping:
+        data = layouts.with_objects(data, objects, threshold, overlapping=overlapping)
     return regroup(data, groups)
 
 

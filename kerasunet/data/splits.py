@@ -18,12 +18,13 @@ from kerasunet.data import readers
 from kerasunet.data.cases import NEAR_DUPLICATES, Grouped
 from kerasunet.schema import typed
 
-_TERTILES = 3
-_MOST_YEARS = 5  # Of one patient; more of them are numbers that look like years.
+_TERTILES, _MOST_YEARS = 3, 5  # More years than those are numbers of patients.
 _YEAR = re.compile(r"(19|20)\d\d")
 _OF_VISIT = re.compile(
     r"(?!\d\d?[_.-]\d\d?[_.-]\d{4}$)"  # A date alone.
     r"(.*\d.*?)(?:[ _.-]*\(\d+\)|[ _.-]+((19|20)\d\d([_.-]?\d\d){0,2}|[lr]|left|right|od|os|"
+    r"[lr]?[ _-]?(cc|mlo)|ap|pa|lat(eral)?|frontal|axial|sag(ittal)?|cor(onal)?|trans(vers(e|al))?|"
+    r"long(itudinal)?|b[ _-]?mode|doppler|elastography|flair|dwi|adc|t[12]w|before|after|"
     r"pre|post|old|new|copy|baseline|bl|re(scan|test|peat)|(follow[ _-]?up|fu)[ _-]?\d*|"
     r"\d+[ _-]?(day|week|month|mo|year)s?|(v|t|tp|ses|session|visit|scan|exam|study|day|week|month|"
     r"year)[ _-]?\d+))",
@@ -324,11 +325,10 @@ class GroupedKey(NamedTuple):
 
 
 def divided_patients(cases: Iterable[Grouped]) -> list[list[str]]:
-    """Return names of groups that differ only in a year, visit or side: `P1_2020` and `P1_left`.
+    """Return names of groups that differ only in a year, visit, side or view: `P1_2020`, `P1_left`.
 
-    Or one has a letter more, as of a second examination: `P1` and `P1a`.
-
-    Many numbers that look like years, such as `site1_1999` to `site1_2006`, are those of patients.
+    Or one has a letter more, as of a second examination: `P1` and `P1a`. Many numbers that look
+    like years, such as `site1_1999` to `site1_2006`, are those of patients.
     """
     by_patient: dict[str, list[str]] = {}
     for name in sorted({case.group for case in cases if case.group != case.key}):

@@ -342,3 +342,11 @@ def test_steps_of_several_sizes_are_a_pure_function_of_seed_and_step(channels):
     again = batches(0).batch(7)
     assert np.array_equal(again[0], made[7][0]) and np.array_equal(again[1], made[7][1])
     assert found != [batches(1).batch(step)[0].shape[1] for step in range(40)]
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.float32])
+def test_masks_of_wider_numbers_are_refused(dtype):
+    image, mask = disc()
+    for pair in ((image, mask.astype(dtype)), (image.astype(dtype), mask), (image[:48], mask)):
+        with pytest.raises(ValueError, match="images must be uint8 with channels, masks bool or"):
+            view(only(**GEOMETRY), picture=pair)

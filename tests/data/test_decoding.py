@@ -91,6 +91,20 @@ def test_values_are_rounded_and_clipped():
 
 
 @pytest.mark.parametrize(
+    "image",
+    [
+        np.full((4, 5), 4000, np.uint16),
+        np.zeros((4, 5, 1), np.uint8),
+        np.zeros((4, 5, 4), np.uint8),
+        np.zeros((1, 4, 5), np.uint8),
+    ],
+)
+def test_what_is_no_gray_level_or_color_is_refused(image):
+    with pytest.raises(ValueError, match=r"images are gray or RGB of 0 to 255, not uint"):
+        resize_image(image, (2, 2))
+
+
+@pytest.mark.parametrize(
     ("shape", "channels", "equal"),
     [((10, 12), 1, True), ((10, 12), 3, True), ((10, 12, 3), 1, True), ((10, 12, 3), 3, False)],
 )

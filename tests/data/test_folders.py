@@ -765,6 +765,8 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
         (("P1", "P1-2021-03-05"), ("P2_2021-03-05", "P3")),
         (("sub-01_ses-01", "sub-01_ses-02"), ("sub-02_ses-01",)),
         (("7 pre", "7 post"), ("8 pre",)),
+        (("P1_CC", "P1-MLO", "P1_LCC"), ("P2_CC",)),
+        (("P1_axial", "P1_sag", "P1 b-mode"), ("P2_axial", "axial_3")),
         (("Patient 1", "Patient 1 (2)"), ("Patient 2 (2)",)),
         (("P002-baseline", "P002-fu1", "P002_12months"), ("P003-fu1", "P004_12")),
         (("P1", "P1_rescan", "P1 - Copy"), ("P2_new",)),
@@ -824,6 +826,7 @@ def test_folders_of_different_patients_are_not_named(tmp_path, names):
         (("Philips", "GE"), "folders that are no patients"),
         (("training_set", "test_set"), "one folder per part"),
         (("TrainDataset", "TestDataset"), "one folder per part"),
+        (("train2017", "val2017"), "one folder per part"),
         (("us_train", "us_val", "Test data"), "one folder per part"),
     ],
 )
@@ -863,7 +866,31 @@ def test_a_few_folders_of_many_images_may_be_no_patients(tmp_path):
     assert problem.message.startswith("42 images are in 2 folders, taken for patients; if they are")
 
 
-SIDES_AND_VISITS = [("day1", "day2"), ("week2", "Baseline"), ("left", "right"), ("year_2019", "OD")]
+@pytest.mark.parametrize(
+    ("folders", "stems", "told"),
+    [
+        (("ED", "ES"), ("P1", "P2", "P3"), "P1, P2, P3 are in all 2 folders, taken for patients"),
+        (("arterial", "venous"), ("AB", "CD", "EF", "GH"), "AB, CD, EF are in all 2 folders"),
+        (("ED", "ES"), ("img_1", "img_2", "img_3"), ""),
+        (("P1", "P2", "P3"), ("left", "right"), ""),
+    ],
+)
+def test_names_that_all_folders_of_patients_have_may_be_those_of_patients(
+    tmp_path, folders, stems, told
+):
+    """Sides and phases have all names of folders that nobody can list."""
+    for index, folder in enumerate(folders):
+        make_folder_pairs(tmp_path / folder, *stems, first=3 * index)
+    found = problems(tmp_path, "patient-names")
+    assert [problem.message.startswith(told) for problem in found] == [True] * bool(told)
+
+
+SIDES_AND_VISITS = [
+    *(("day1", "day2"), ("week2", "Baseline"), ("left", "right"), ("year_2019", "OD")),
+    *(("CC", "MLO"), ("L-CC", "RCC"), ("axial", "Sagittal"), ("B-mode", "doppler")),
+    *(("pre", "post"), ("before", "after"), ("T1w", "FLAIR"), ("AP", "lateral")),
+    *(("links", "rechts"), ("gauche", "Droite")),
+]
 
 
 @pytest.mark.parametrize("names", SIDES_AND_VISITS)
@@ -1587,6 +1614,16 @@ def test_folders_that_are_paired_by_their_names(tmp_path, pairs, expected, witho
     assert data.official == ({"folders": parts} if parts else {})
 
 
+@pytest.mark.parametrize(
+    "name", ["{}_images/{}.png {}_masks/{}.png", "images-{}/{}.png masks-{}/{}_mask.png"]
+)
+def test_folders_of_classes_that_are_paired_by_their_names(tmp_path, name):
+    place(tmp_path, *(name.format(*2 * pair) for pair in (("benign", 1), ("cyst", 2))))
+    data = load(tmp_path)
+    assert {case.key: case.label for case in data.cases} == {"benign/1": "benign", "cyst/2": "cyst"}
+    assert all(map(paired, data.cases)) and data.layout.startswith("one folder per class")
+
+
 def test_many_folders_are_not_compared_with_each_other(tmp_path):
     """Thousands of patients would take minutes."""
     place(tmp_path, "train/x.png train_masks/x_mask.png", *(f"P{n}/a.png" for n in range(19)))
@@ -1651,6 +1688,40 @@ def test_the_field_of_view_is_no_mask_of_vessels(tmp_path, image, mask, view):
         load(tmp_path / "test")
     (tmp_path / "test" / "mask").rename(tmp_path / "test" / "masks")
     assert len(load(tmp_path / "test")) == 1
+
+
+@pytest.mark.parametrize("name", ["{0}", "{1}_{0}", "{1}_mask_{0}", "mask{0}", "instance_{0}"])
+def test_a_folder_of_masks_for_each_image(tmp_path, name):
+    for number, stem in enumerate(("a1", "a10", "7x")):
+        left, right = mask_of(number), mask_of(number + 10)
+        write(tmp_path / "images" / f"{stem}.png", image_of(left | right))
+        for part, mask in enumerate((left, right), start=1):
+            write(tmp_path / "masks" / stem / f"{name.format(part, stem)}.png", mask)
+    data = load(tmp_path)
+    assert len(data) == 3 and all(map(paired, data.cases))
+
+
+def test_a_folder_of_masks_for_each_image_of_numbers(tmp_path):
+    for number in range(1, 13):
+        parts = mask_of(number), mask_of(number + 10)
+        write(tmp_path / "images" / f"{number}.png", image_of(parts[0] | parts[1]))
+        for part, mask in enumerate(parts, start=1):
+            write(tmp_path / "masks" / str(number) / f"{part}.png", mask)
+    data = load(tmp_path)
+    assert len(data) == 12 and all(map(paired, data.cases))
+
+
+@pytest.mark.parametrize("folders", [("1", "2"), ("a", "a1")])
+def test_a_folder_of_masks_that_is_called_like_an_image_may_be_of_a_class(tmp_path, folders):
+    """Those in it are called like other images."""
+    stems = [*folders, "12"] if folders[0] == "1" else [*folders, "a2"]
+    make_folder_pairs(tmp_path, *stems)
+    for stem in stems:
+        (tmp_path / "masks" / f"{stem}.png").unlink()
+        for folder in folders:
+            write(tmp_path / "masks" / folder / f"{stem}.png", mask_of(1))
+    with pytest.raises(ValueError, match="has several objects, "):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("mask", ["masks/x.png", "labels/x_mask.png", "gt/x.png", "manual2/x.png"])
@@ -1728,13 +1799,15 @@ ROWS = {
     "a mask file of several images, or equal masks of three images or more": (
         test_check_names_equal_masks_of_different_images
     ),
-    "folders such as `day1/` and `day2/`, `left/` and `right/`": (
+    "folders such as `day1/` and `day2/`, `left/` and `right/`, `pre/` and `post/`, `CC/` and "
+    "`MLO/`, `axial/` and `sagittal/`, `b-mode/` and `doppler/`": (
         test_names_that_recur_in_folders_of_visits_or_sides_are_one_group
     ),
     "folders of several kinds, such as `cyst/` and `P7/`": (
         test_folders_of_several_kinds_are_refused_by_kind
     ),
-    "folders such as `001_L/` and `001_R/`, `P1/` and `P1a/`, or `P1_2020/` and `P1_2021/`": (
+    "folders such as `001_L/` and `001_R/`, `P1_CC/` and `P1_MLO/`, `P1/` and `P1a/`, "
+    "or `P1_2020/` and `P1_2021/`": (
         test_groups_of_one_patient_but_for_a_year_visit_or_side_are_named
     ),
     "`train/` and `train_masks/`, `val/` and `valannot/`, `test-image/` and `test-mask/`; ISIC's "

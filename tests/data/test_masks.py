@@ -165,6 +165,33 @@ def test_a_class_of_nearly_the_chosen_color_is_another_class():
     assert not coding.decode(np.asarray(shown), "a.png").any()
 
 
+@pytest.mark.parametrize(
+    ("choice", "told"),
+    [
+        ({"labels": ("1",)}, "labels must be a whole number, not '1'; leave out the quotes"),
+        ({"labels": (0.5,)}, "labels must be a whole number, not 0.5"),
+        ({"labels": {1}}, "labels takes several whole numbers; give"),
+        ({"colors": "#ff0000"}, r"colors takes several texts; give \('#ff0000',\)"),
+        ({"colors": ((255, 0, 0),)}, r"colors must be text, not \(255, 0, 0\)"),
+        ({"above": 0.5}, "above must be a whole number, not 0.5"),
+        ({"above": True}, "above must be a whole number, not True"),
+        ({"above": -1}, "above must be a gray level from 0 on, not -1"),
+    ],
+)
+def test_a_choice_that_no_pixel_can_equal_is_refused(choice, told):
+    """Such a choice used to give an empty mask, or a full one."""
+    with pytest.raises(ValueError, match=told):
+        MaskCoding(**choice)
+
+
+def test_numbers_of_numpy_and_colors_in_capitals_are_chosen():
+    labels = np.where(OBJECT, np.uint8(3), np.uint8(0))
+    for number in (3, np.uint8(3), 3.0):
+        np.testing.assert_array_equal(MaskCoding(labels=(number,)).decode(labels, "a.png"), OBJECT)
+    whites = MaskCoding(colors=("#FFFFFF",)).decode(np.where(OBJECT, np.uint8(255), 0), "a.png")
+    np.testing.assert_array_equal(whites, OBJECT)
+
+
 def test_probabilities_are_named(folder):
     levels = Image.fromarray(np.where(OBJECT, 0.9, 0.2).astype(np.float32))
     assert "fractions from 0 to 1, such as probabilities" in refusal(folder(levels, ".tif"))

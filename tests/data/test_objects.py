@@ -189,6 +189,18 @@ def test_labels_beside_folders_of_classes_are_chosen_as_these_are(tmp_path):
         np.testing.assert_array_equal(found, np.array(masks, bool))
 
 
+@pytest.mark.parametrize("name", ["masks/{0}/case0.png", "masks/case0_mask_{0}.png"])
+def test_a_label_is_united_with_files_of_another_object(tmp_path, name):
+    """The files used to be read as empty, because no color of theirs is called like the label."""
+    images(tmp_path / "P1", 1)
+    for label, mask in (("lung", LUNG), ("heart", HEART)):
+        write(tmp_path / "P1" / name.format(label), mask.astype(np.uint8))
+    outlined(tmp_path / "P2", "lung", "rib")
+    for choice, masks in (("all=heart,lung", (LUNG | HEART, LUNG)), ("x=heart,rib", (HEART, LUNG))):
+        found = [case.load().mask for case in load(tmp_path, objects=[choice]).cases]
+        np.testing.assert_array_equal(found, np.array(masks, bool))
+
+
 def test_tables_of_classes_that_disagree_are_refused(labeled):
     lines = "# label:color_rgb:parts:actions\n{}:150,150,150::\n{}:250,250,250::\n".format
     (labeled / "masks" / "labelmap.txt").write_text(lines("lung", "heart"))
@@ -333,6 +345,11 @@ def test_the_most_probable_object_counts_and_overlapping_ones_by_the_threshold()
 def test_objects_that_cannot_be_told_apart_are_refused(names, message):
     with pytest.raises(ValueError, match=message):
         Objects(names, overlapping=True)
+
+
+def test_a_text_is_one_name_and_a_list_keeps_its_order():
+    assert Objects("lesion") == Objects(("lesion",)) and not Objects("lesion").several
+    assert Objects(["b", "a"]).names == ("b", "a")
 
 
 def test_resizing_keeps_the_union_and_invents_no_label():

@@ -88,6 +88,31 @@ def test_frames_that_do_not_say_of_which_segment_they_are_are_refused(tmp_path):
             np.testing.assert_array_equal(case.load().mask, mask)
 
 
+@pytest.mark.parametrize("edit", ["missing", "empty", "without sources"])
+@pytest.mark.parametrize("placed", [True, False])
+def test_frames_that_refer_to_no_image_are_laid_by_their_place(tmp_path, edit, placed):
+    """So dcmqi writes those of which it finds no image."""
+    pytest.importorskip("highdicom")
+    images, paths = series(tmp_path)
+    made = segmentation(images, MASKS.astype(np.uint8))
+    groups = made.PerFrameFunctionalGroupsSequence
+    if edit == "without sources":
+        del groups[1].DerivationImageSequence[0].SourceImageSequence
+    else:
+        groups[1].DerivationImageSequence = []
+    if edit == "missing":
+        del groups[1].DerivationImageSequence
+    for frame in () if placed else groups:
+        del frame.PlanePositionSequence
+    save(made, tmp_path / "seg.dcm")
+    for path, mask in zip(paths, MASKS, strict=True):
+        if placed:
+            np.testing.assert_array_equal(read(tmp_path / "seg.dcm", path), mask)
+        else:
+            with pytest.raises(ValueError, match="frames that do not say which image they are"):
+                read(tmp_path / "seg.dcm", path)
+
+
 def _same_number(made):
     made.SegmentSequence[1].SegmentNumber = 1
 
@@ -412,6 +437,34 @@ def test_slices_and_points_in_time_of_dicom_in_either_order(tmp_path, slices_fir
     nibabel.save(nibabel.Nifti1Image(voxels, affine()), tmp_path / "m.nii")
     for frame, number in enumerate(order):
         np.testing.assert_array_equal(read(tmp_path / "m.nii", image, frame), masks[number])
+
+
+@pytest.mark.parametrize("mask", ["nifti", "dicom with times", "dicom"])
+def test_points_in_time_are_those_that_the_file_states(tmp_path, mask):
+    """Two slices at three points in time, stored in any order, as by a parallel reconstruction."""
+    times, places = (3, 1, 1, 2, 3, 2), (0, 1, 0, 1, 1, 0)
+    pixels, masks = np.concatenate([PIXELS] * 2), np.concatenate([MASKS, ~MASKS])
+
+    def stored(path, frames, *, timed=True):
+        ds = pydicom.dcmread(enhanced(path, frames))
+        groups = ds.PerFrameFunctionalGroupsSequence
+        for time, place, frame in zip(times, places, groups, strict=True):
+            frame.PlanePositionSequence[0].ImagePositionPatient = at(place)
+            if timed:
+                frame.FrameContentSequence = [item(TemporalPositionIndex=time)]
+        return save(ds, path)
+
+    image, path = stored(tmp_path / "x.dcm", pixels), tmp_path / "m.dcm"
+    if mask == "nifti":
+        path = tmp_path / "m.nii"
+        voxels = np.zeros((*masks.shape[:0:-1], 2, 3), np.uint8)
+        for time, place, one in zip(times, places, masks, strict=True):
+            voxels[:, :, place, time - 1] = one.T
+        nibabel.save(nibabel.Nifti1Image(voxels, affine()), path)
+    else:
+        stored(path, masks.astype(np.uint16), timed=mask != "dicom")
+    for frame, expected in enumerate(masks):
+        np.testing.assert_array_equal(read(path, image, frame), expected)
 
 
 @pytest.mark.parametrize("step", [STEP, -STEP])
@@ -910,8 +963,64 @@ def test_a_segment_of_the_background_is_no_object(tmp_path, kind):
         np.testing.assert_array_equal(case.load().mask, MASKS[0])
 
 
-def slicer(path, layers, segments, *, start=(0, 0, 0)):
+def test_a_label_is_chosen_in_segmentations_beside_files_of_objects(tmp_path):
+    pytest.importorskip("highdicom")
+    other = MASKS[:, ::-1, ::-1] & ~MASKS
+    files = {"images/x": PIXELS, "masks/x_mask_s0": MASKS, "masks/x_mask_z": other}
+    for name, pixels in files.items():
+        path = tmp_path / "P1" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[0].astype(np.uint8)).save(path)
+    image = slice_of(PIXELS[0], 0)
+    save(image, tmp_path / "P2" / "images" / "x.dcm")
+    made = segmentation([image], np.stack([MASKS, other], axis=-1)[:1].astype(np.uint8))
+    save(made, tmp_path / "P2" / "masks" / "x.dcm")
+    both = MASKS | other
+    expected = {"s0": (MASKS, MASKS), "x=z,s1": (other, other), "x=s0,s1": (MASKS, both)}
+    for choice, masks in expected.items():
+        data = load(tmp_path, objects=[choice])
+        assert not data.remarks
+        for case, mask in zip(data.cases, masks, strict=True):
+            np.testing.assert_array_equal(case.load().mask, mask[0])
+
+
+@pytest.mark.parametrize("program", ["highdicom", "3D Slicer"])
+def test_segments_of_one_label_but_other_types_are_refused(tmp_path, program):
+    """Programs call them all `Segment_1`; the type of one of them says nothing."""
+    pytest.importorskip("highdicom" if program == "highdicom" else "SimpleITK")
+
+    def write(patient, label, kind):
+        folder = tmp_path / patient
+        if program == "3D Slicer":
+            (folder / "images").mkdir(parents=True, exist_ok=True)
+            itk_volume(folder / "images" / "x.nrrd", PIXELS)
+            slicer(folder / "masks" / "x.seg.nrrd", [MASKS], ((label, 1, 0),), kind=kind)
+            return
+        image = slice_of(PIXELS[0], 0)
+        save(image, folder / "images" / "x.dcm")
+        made = segmentation([image], MASKS[:1].astype(np.uint8))
+        made.SegmentSequence[0].SegmentLabel = label
+        made.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeMeaning = kind
+        save(made, folder / "masks" / "x.dcm")
+
+    write("P1", "Segment_1", "Liver")
+    write("P2", "Segment_1", "Spleen")
+    told = r"P2.*: its segment Segment_1 is Spleen, that of .*P1.* is Liver; give segments names"
+    for choice in ((), ["Segment_1"]):
+        with pytest.raises(ValueError, match=told):
+            load(tmp_path, objects=choice)
+    for label, kind in (("Segment_1", "Liver"), ("Segment_1", "Tissue")):
+        write("P2", label, kind)
+        for case in load(tmp_path).cases:
+            np.testing.assert_array_equal(case.load().mask, MASKS[getattr(case, "frame", 0)])
+    for patient, kind in (("P1", "Neoplasm"), ("P2", "Lesion")):
+        write(patient, "tumor", kind)
+    assert load(tmp_path, objects=["tumor"]).objects.names == ("object",)
+
+
+def slicer(path, layers, segments, *, start=(0, 0, 0), kind="Tissue"):
     """Write a segmentation as 3D Slicer does; layers are `(slices, height, width)` each."""
+    terms = "list~SCT^123037004^Anatomical Structure~SCT^1^{}~^^~Anatomic codes~^^~^^|"
     stacked = np.stack(layers).astype(np.uint8)
     depth, height, width = stacked.shape[1:]
     corner = (affine() @ [*start, 1])[:3] * (-1, -1, 1)
@@ -925,6 +1034,7 @@ def slicer(path, layers, segments, *, start=(0, 0, 0)):
             ("Name", name),
             ("LabelValue", value),
             ("Layer", layer),
+            ("Tags", f"TerminologyEntry:{terms.format(kind)}"),
         )
     ]
     lines = [
@@ -1000,6 +1110,12 @@ def test_a_segmentation_of_slicer_that_is_cut_is_padded(tmp_path):
     wrong = slicer(tmp_path / "x.seg.nrrd", [MASKS], (("lung", 1, 4),))
     with pytest.raises(ValueError, match=r"its segment lung is in layer 4, and it has 1 from 0"):
         read(wrong, image, 1)
+    for named, told in (
+        ((*SEGMENTS[:1], ("heart", 1, 0)), "with segments of the same value"),
+        (SEGMENTS[1:], "its value 1 is of no segment"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            read(slicer(tmp_path / "x.seg.nrrd", [MASKS], named), image, 1)
     elsewhere = slicer(tmp_path / "w.seg.nrrd", [cut], SEGMENTS[:1], start=(400, 3, 1))
     with pytest.raises(ValueError, match="its pixels lie elsewhere in the patient"):
         read(elsewhere, image, 1)

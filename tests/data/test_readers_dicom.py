@@ -608,6 +608,8 @@ def test_a_mask_that_shows_0_as_white_is_refused(save):
     np.testing.assert_array_equal(read_mask_values(save(dataset(mask))), mask)
     with pytest.raises(ValueError, match=r"x\.dcm: a mask in MONOCHROME1, .* save it"):
         read_mask_values(save(dataset(mask, "MONOCHROME1")))
+    with pytest.raises(ValueError, match=r"x\.dcm: a mask in an INVERSE shape, .* save it"):
+        read_mask_values(save(dataset(mask, PresentationLUTShape="INVERSE")))
 
 
 # -- what the pixel data and the class of a file say ----------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -62,8 +62,8 @@ _NO_PATIENTS = {
     *("benign", "malignant", "normal", "abnormal", "healthy", "tumor", "tumour", "lesion", "cyst"),
     *("left", "right", "train", "val", "test", "positive", "negative", "male", "female"),
 }
-_FEW_FOLDERS = 10
-_FEW_OBJECTS = 20
+_FEW_FOLDERS, _FEW_OBJECTS = 10, 20
+_COUNTED = re.compile(r"(?i)(image|img|im|frame|slice|scan|us|x|picture|photo|file)?[ _-]*\d+")
 _DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
 _MOST_FOR_CROPS = 500  # With more images, the search takes seconds.
 _CONTRADICTION, _SAME = 0.5, 0.7
@@ -198,6 +198,19 @@ def unnamed_patients(data: DataSet) -> Iterator[Problem]:
     if PATIENTS in data.layout and len(images) / _MOST_IMAGES > len(named) < _FEW_FOLDERS:
         text = f"{len(images):,} images are in {len(named)} folders, taken for patients; if they"
         yield Problem("patient-names", f"{text} are none, such as {named[0]}, use a manifest.csv")
+    elif data.layout.startswith(PATIENTS) and (names := _names_in_all(data)):
+        text = f"{', '.join(names[:_EXAMPLES])} are in all {len(named)} folders, taken for patients"
+        yield Problem("patient-names", f"{text}; if they are patients, use a manifest.csv")
+
+
+def _names_in_all(data: DataSet) -> list[str]:
+    """Return names of images that all of a few folders have, if most are so and may be patients."""
+    stems: dict[str, set[str]] = defaultdict(set)
+    for case in data.cases:
+        stems[case.group].add(file_stem(case.key))
+    shared, every = set.intersection(*stems.values()), set.union(*stems.values())
+    is_few = 1 < len(stems) < min(_FEW_FOLDERS, len(shared)) and 2 * len(shared) > len(every)
+    return sorted(shared) if is_few and not all(map(_COUNTED.fullmatch, shared)) else []
 
 
 def proposal_for(data: DataSet) -> Proposal | None:

@@ -30,7 +30,7 @@ PARTS = {
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_OF_PART = re.compile(rf"(?i)(?:.+[ _-])?({'|'.join(PARTS)})([ _-]?(set|data|dataset|split))?")
+_OF_PART = re.compile(rf"(?i)(?:.+[ _-])?({'|'.join(PARTS)})([ _-]?(set|data(set)?|split|20\d\d))?")
 PATIENTS, OTHER_FOLDERS = "one folder per patient", "folders that are no patients"
 _LIKE_VISITS = f"{PATIENTS}, though named like visits, sides or years"
 FOLDS, VISITS = "one folder per fold", "one folder per visit or side"
@@ -45,19 +45,20 @@ _CLASS_NAMES = re.compile(
     "(e?s)?|(bi_?rads|o_?rads|pi_?rads|li_?rads|(acr_?)?ti_?rads|grade|stage|class|type|category)_?"
     "([0-9]|i{1,3}|iv|v|[a-d])[a-d]?|tr_?[1-5]"
 )
-_ONE_OF_SEVERAL = r"(?:[ _-]?(?:\d{1,3}|[a-z]))?"
+_NUMBER = r"(?:[ _-]?(?:\d{1,3}|[a-z]))?"
 _VISIT_OR_SIDE = re.compile(
-    r"(day|week|month|year|visit|session|timepoint)(?:[ _-]?(?:\d{1,4}|[a-z]))?|baseline|"
-    r"follow[ _-]?up(?:[ _-]?\d{1,3})?|(left|right)(?:[ _-][a-z]+)?|bilateral|od|os|ou"
+    r"(day|week|month|year|visit|session|timepoint)(?:[ _-]?(?:\d{1,4}|[a-z]))?|baseline|pre|post|"
+    r"follow[ _-]?up(?:[ _-]?\d{1,3})?|(left|right|links|rechts|gauche|droite)(?:[ _-][a-z]+)?|"
+    r"bilateral|od|os|ou|before|after|[lr]?[ _-]?(cc|mlo)|ap|pa|lateral|frontal|axial|sagittal|"
+    r"coronal|transvers(e|al)|longitudinal|b[ _-]?mode|doppler|elastography|flair|dwi|adc|t[12]w"
 )
 _BATCH_OR_SITE = re.compile(
     "(batch|data|dataset|set|part|site|cent(er|re)|hospital|clinic|scanner|device|"
     "images|folder|internal|external|ge|philips|siemens|samsung|mindray|canon|toshiba|esaote|"
-    rf"fujifilm|hitachi){_ONE_OF_SEVERAL}|imgs?|image|frames|scans|all|input"
+    rf"fujifilm|hitachi){_NUMBER}|imgs?|image|frames|scans|all|input"
 )
 _SAME_IMAGES = re.compile(
-    "(raw|processed|preprocessed|original|augmented|aug|annotator|reader|rater|observer|expert)"
-    + _ONE_OF_SEVERAL
+    rf"(raw|(pre)?processed|original|aug(mented)?|annotator|reader|rater|observer|expert){_NUMBER}"
 )
 _ASIDE = re.compile(
     r"(excluded?|discard(ed)?|reject(ed|s)?|removed?|deleted|unused|skip(ped)?|trash|broken|todo|unsure|"
@@ -65,15 +66,16 @@ _ASIDE = re.compile(
     r"observer|expert|(predict(ion|ed)?|pred|result|output|overlay|debug|vis|visuali[sz]ation|preview|"
     r"thumbnail)s?)([ _-]?v?\d{1,3})?"
 )
-_PART, _CLASS, _OF_FOLD, PATIENT = "part", "class", "fold", "patient"
+_PART, CLASS, _OF_FOLD, PATIENT = "part", "class", "fold", "patient"
 _VISIT, _BATCH, _OUT = "visit or side", "batch or site", "result, copy or reject"
 _SEVERAL = {
-    **{_PART: "parts", _CLASS: "classes", _OF_FOLD: "folds", _VISIT: "visits or sides"},
+    **{_PART: "parts", CLASS: "classes", _OF_FOLD: "folds", _VISIT: "visits or sides"},
     **{_BATCH: "batches or sites", _OUT: "results, copies or rejects", PATIENT: "patients"},
 }
 Official = Mapping[str, Mapping[str, int | str]]
 _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")  # labelme once put arrays there.
 _VERSION = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{16,}")
+_OF_INSTANCE = re.compile(r"[ _-]?(mask|instance|object)?[ _-]?\d*", re.IGNORECASE)
 _DIGEST = re.compile("[0-9a-f]{16,}")  # A name that says nothing, of an object in a folder's image.
 _YEAR = re.compile(r"(19|20)\d\d([_.-]?(0[1-9]|1[0-2])[_.-]?[0-3]\d)?")
 _MOST_NAMED, _MOST_FRAMES, _MOST_YEARS = 5, 100_000, 5  # More years are numbers of patients.
@@ -138,12 +140,18 @@ def _of_folders(masks: Files, images: Files) -> Files:
 
 
 def _of_all_classes(masks: Files, images: Files) -> Files:
-    """Put the files of all classes together, `lungs/x` and `heart/x` to `x`."""
-    united: Files = {}
+    """Put the files of all classes together, `lungs/x` and `heart/x` to `x`, or `x/1` and `x/2`."""
     classes: dict[str, Files] = {}
     for key, paths in masks.items():
         name, _, stem = key.partition("/")
         classes.setdefault(name, {})[stem] = paths
+    every = classes.items()
+    named = [(stem, stem.removeprefix(name)) for name, files in every for stem in files]
+    others = () if classes.keys() == images.keys() != {stem for stem, _ in named} else images
+    foreign = [s for s, end in named if not _OF_INSTANCE.fullmatch(end) or (end and s in others)]
+    if classes.keys() <= images.keys() and not foreign:
+        return {name: [path for of in files.values() for path in of] for name, files in every}
+    united: Files = {}
     for files in classes.values():
         for key, paths in by_image(files, images).items():
             united.setdefault(key, []).extend(paths)
@@ -173,9 +181,9 @@ def pascal_voc(folder: Path) -> Sequence[Case] | None:
     folders = [path for name in _CLASS_FOLDERS if (path := folder / name).is_dir()]
     if not folders or not (folder / "JPEGImages").is_dir():
         return None
-    masks = next(filter(None, map(contents.nested_image_files, folders)), {})
-    images = contents.nested_image_files(folder / "JPEGImages")
-    return _inner_first(pair_annotated(images, masks, MaskCoding(void=True)))
+    images, *masks = map(contents.nested_image_files, (folder / "JPEGImages", *folders))
+    paired = pair_annotated(images, next(filter(None, masks), {}), MaskCoding(void=True))
+    return _inner_first(paired)
 
 
 def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
@@ -200,7 +208,7 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         by_key = {case.key: _OF_PART.fullmatch(folder_of(case)) for case in annotated}
         parts = {key: PARTS[found[1].lower()] for key, found in by_key.items() if found}
         return list(cases), "one folder per part", {"folders": parts}
-    if kind == _CLASS:
+    if kind == CLASS:
         return _labeled(cases), "one folder per class", {}
     if kind == _OF_FOLD:
         return list(cases), FOLDS, {"folders": _numbered(annotated)}
@@ -265,22 +273,18 @@ def kind_of_name(name: str) -> str:
         return _PART
     word = re.sub("[ _-]+", "_", name)
     word = re.sub("^(no|non|not)_", "", word)
-    if _CLASS_NAMES.fullmatch(word):
-        return _CLASS
-    if _FOLD.fullmatch(name):
-        return _OF_FOLD
-    if _VISIT_OR_SIDE.fullmatch(name):
-        return _VISIT
-    if _ASIDE.fullmatch(word):
-        return _OUT
-    return _BATCH if _BATCH_OR_SITE.fullmatch(name) else PATIENT
+    asked = (
+        *((CLASS, _CLASS_NAMES, word), (_OF_FOLD, _FOLD, name), (_VISIT, _VISIT_OR_SIDE, name)),
+        *((_OUT, _ASIDE, word), (_BATCH, _BATCH_OR_SITE, name)),
+    )
+    return next((kind for kind, known, text in asked if known.fullmatch(text)), PATIENT)
 
 
 def _labeled(cases: Sequence[Case]) -> list[Case]:
     """Label the cases by their folders, but those without a mask only if theirs is a class."""
     folders = [folder_of(case).lower() for case in cases]
     return [
-        replace(case, label=folder) if folder and kind_of_name(folder) == _CLASS else case
+        replace(case, label=folder) if folder and kind_of_name(folder) == CLASS else case
         for case, folder in zip(cases, folders, strict=True)
     ]
 
@@ -304,14 +308,9 @@ def _name_within(case: Case) -> str:
 
 def under(name: str, cases: Iterable[Case]) -> list[Case]:
     """Move cases under a subfolder: key `x` becomes `name/x`; the group of a patient stays."""
-    return [
-        replace(
-            case,
-            key=f"{name}/{case.key}",
-            group=f"{name}/{case.group}" if _is_named_after_file(case) else case.group,
-        )
-        for case in cases
-    ]
+    listed = list(cases)
+    groups = [f"{name}/{c.group}" if _is_named_after_file(c) else c.group for c in listed]
+    return [replace(c, key=f"{name}/{c.key}", group=g) for c, g in zip(listed, groups, strict=True)]
 
 
 def _is_named_after_file(case: Case) -> bool:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from kerasunet.data.annotations import ENCODINGS
 from kerasunet.data.cases import Case, DataSet, FileCase
+from kerasunet.data.layouts import pairing
 from kerasunet.data.layouts.contents import (
     SHEETS,
     Files,
@@ -30,8 +31,7 @@ from kerasunet.data.layouts.contents import (
     shows_view,
     subfolders,
 )
-from kerasunet.data.layouts.folders import FOLDS, PARTS, PATIENTS, under
-from kerasunet.data.layouts.pairing import OF_MASK, by_image, keys_of_masks, pair_annotated
+from kerasunet.data.layouts.folders import CLASS, FOLDS, PARTS, PATIENTS, kind_of_name, under
 from kerasunet.data.layouts.tables import misspelled, read_rows
 from kerasunet.files import FileWarning, is_plain, raise_all, read_json, report_all
 
@@ -181,10 +181,7 @@ def _row(path: Path, line: int, cells: Mapping[str, str]) -> _Row:
 
 
 def _located(folder: Path, text: str) -> Path:
-    """Return the absolute path of a cell; backslashes separate folders as slashes do.
-
-    Accents have two forms in Unicode; that of the disk counts.
-    """
+    """Return the absolute path of a cell, with slashes, and accents in the form of the disk."""
     text = text.replace("\\", "/")
     forms = (text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD")))
     text = next((form for form in forms if os.path.isfile(folder / form)), text)
@@ -314,7 +311,7 @@ def _files_of_part(folder: Path, part: str) -> tuple[Files, Files]:
 
 def _nnunet_cases(images: Files, masks: Files, has_channels: bool) -> list[Case]:
     if not has_channels:
-        return pair_annotated(images, masks)
+        return pairing.pair_annotated(images, masks)
     channels = {stem: _CHANNEL.search(stem) for stem in images}
     further = [
         f"{images[stem][0]}: is a further channel of its image; keep only the first, _0000"
@@ -325,7 +322,7 @@ def _nnunet_cases(images: Files, masks: Files, has_channels: bool) -> list[Case]
     first = {stem for stem, found in channels.items() if not found or found[0] == "_0000"}
     twice = [images[stem][0] for stem in sorted(first) if f"{stem}_0000" in first]
     raise_all([f"{path}: is there with _0000, too; keep one of them" for path in twice])
-    return pair_annotated({_CHANNEL.sub("", stem): images[stem] for stem in first}, masks)
+    return pairing.pair_annotated({_CHANNEL.sub("", stem): images[stem] for stem in first}, masks)
 
 
 def challenge(folder: Path) -> Sequence[Case] | None:
@@ -340,15 +337,14 @@ def challenge(folder: Path) -> Sequence[Case] | None:
     if len(files) > _MOST_FOLDERS:  # Of patients; pairs would be too many.
         return None
     pairs = {
-        (images, masks): keys
-        for images, masks in permutations(files, 2)
-        if (
-            keys := keys_of_masks(files[masks], masks.name, files[images], image_folder=images.name)
-        )
+        (a, b): keys
+        for a, b in permutations(files, 2)
+        if (keys := pairing.keys_of_masks(files[b], b.name, files[a], image_folder=a.name))
     }
     ends = [path for pair in pairs for path in pair]
     others = files.keys() - {*ends}
-    if not pairs or len({*ends}) < len(ends) or any(OF_MASK.search(path.name) for path in others):
+    left = any(pairing.OF_MASK.search(path.name) for path in others)
+    if not pairs or len({*ends}) < len(ends) or left:
         return None
     known = {key for keys in pairs.values() for key in keys}
     bare = [path for path in others if not _extend(files[path], known)]
@@ -359,7 +355,7 @@ def challenge(folder: Path) -> Sequence[Case] | None:
     cases = []
     for path, masks in read.items():
         images = {key: of for key, of in files[path].items() if not key.endswith(_NO_IMAGE)}
-        paired = pair_annotated(images, masks)
+        paired = pairing.pair_annotated(images, masks)
         cases += under(parts[path] or "", paired) if len(read) > 1 else paired
     return cases
 
@@ -371,8 +367,10 @@ def _extend(files: Files, known: Collection[str]) -> bool:
 
 
 def _part_of(name: str) -> str | None:
-    found = _PART.search(name)
-    return PARTS[found[1].lower().replace("trainval", "train")] if found else None
+    if found := _PART.search(name):
+        return PARTS[found[1].lower().replace("trainval", "train")]
+    word = pairing.without(pairing.OF_IMAGE, name).rstrip("_ -").lower()
+    return word if kind_of_name(word) == CLASS else None
 
 
 def mvtec(folder: Path) -> Sequence[Case] | None:
@@ -395,6 +393,6 @@ def mvtec(folder: Path) -> Sequence[Case] | None:
     for path in subfolders(truth):
         inner = folder / "test" / path.name
         images = image_files(inner) if inner.is_dir() else {}
-        paired = pair_annotated(images, by_image(image_files(path), images))
+        paired = pairing.pair_annotated(images, pairing.by_image(image_files(path), images))
         cases += [replace(case, label=path.name) for case in under(f"test/{path.name}", paired)]
     return cases

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ from kerasunet.data.layouts.tables import (
     misspelled,
     with_background,
 )
-from kerasunet.data.readers import segment_labels
+from kerasunet.data.readers import segments
 from kerasunet.files import call_all, raise_all, report_all
 from kerasunet.objects import (
     ObjectChoice,
@@ -46,6 +47,7 @@ from kerasunet.objects import (
     require_labels,
     require_names,
     require_one_meaning,
+    require_one_type,
     several_in_words,
 )
 
@@ -118,10 +120,8 @@ def _simulated(
     objects = Objects(tuple(choice.name for choice in choices), overlapping)
     sources = tuple(choice.sources for choice in choices)
     cases = (case for case in data.cases if isinstance(case, SimulatedCase))
-    made = tuple(
-        SimulatedCaseOfObjects(**vars(case), sources=sources, objects=objects) for case in cases
-    )
-    return replace(data, cases=made)
+    made = [SimulatedCaseOfObjects(**vars(c), sources=sources, objects=objects) for c in cases]
+    return replace(data, cases=tuple(made))
 
 
 def _with_object(
@@ -134,7 +134,7 @@ def _with_object(
     files = [case for case in data.cases if isinstance(case, FileCase)]
     _check_request(data, choice, mask_threshold, annotated=annotated, files=files)
     paths = dict.fromkeys(path for case in files for path in case.masks)
-    segmented = {path: labels for path in paths if (labels := _segment_labels(path))}
+    segmented = _labels_of_segments(paths, of_all)
     faults = tuple(fault for case in annotated for fault in case.annotation.faults)
     drawn = [*(case.annotation.labels for case in annotated), *segmented.values()]
     counts = Counter(label for labels in drawn for label in labels)
@@ -144,15 +144,15 @@ def _with_object(
     parts = dict.fromkeys(by_file.values())
     chosen = {*choice.sources} if choice else set()
     if choice:
-        by_value = len(paths) > len(segmented)
         names = {*counts, *classes, *parts}
-        require_known(choice, data.name, names, by_value=by_value)
+        require_known(choice, data.name, names, by_value=len(paths) > len(segmented))
         _check_spelling(data.name, of_all, names)
         outlined = {label for case in annotated for label in case.annotation.labels}
         require_labels(choice, data.name, outlined, chosen=of_all)
-    if choice and chosen & parts.keys() and not (chosen - parts.keys()) & counts.keys():
-        check_named(files, by_file, chosen=True)
-        cases = tuple(_of_files(c, choice, by_file, threshold=mask_threshold) for c in data.cases)
+    if choice and chosen & parts.keys():
+        check_named([c for c in files if not {*c.masks} & {*segmented}], by_file, chosen=True)
+        pick = partial(_of_files, choice=choice, threshold=mask_threshold, labels={*counts})
+        cases = tuple(pick(case, by_file, segmented={*segmented}) for case in data.cases)
         told = _without(choice, files, by_file) if len(of_all) == len(chosen) else ()
         return replace(data, cases=cases, remarks=(*faults, *told))
     if choice and not any(map(is_code, of_all)):
@@ -189,8 +189,7 @@ def _check_request(
         text = f"the mask of {tabled} comes with a table of classes, which says what its values are"
         raise ValueError(f"--mask-threshold {mask_threshold}: {text}; leave out one of the two")
     require_one_meaning(choice.sources if choice else (), [c.coding.classes for c in files])
-    by_file = {*classes_of_files(files).values()}
-    by_value = choice is not None and not {*choice.sources} <= by_file
+    by_value = choice is not None and not {*choice.sources} <= {*classes_of_files(files).values()}
     if mask_threshold is not None and (by_value or not files):
         raise ValueError(
             f"--mask-threshold {mask_threshold}: cuts mask files at a gray level, "
@@ -207,14 +206,18 @@ def _with_known_classes(data: DataSet, choice: ObjectChoice | None) -> DataSet:
 
 
 def _of_files(
-    case: Case, choice: ObjectChoice, by_file: Mapping[Path, str], *, threshold: int | None
+    case: Case,
+    by_file: Mapping[Path, str],
+    *,
+    choice: ObjectChoice,
+    threshold: int | None,
+    labels: Set[str],
+    segmented: Set[Path],
 ) -> Case:
-    if isinstance(case, AnnotatedCase):
-        return replace(case, annotation=case.annotation.of(choice.sources))
-    if not isinstance(case, FileCase):
-        return case
+    if not isinstance(case, FileCase) or segmented & {*case.masks}:
+        return _chosen(case, choice, threshold, segmented=segmented)
     masks = tuple(path for path in case.masks if by_file.get(path) in choice.sources)
-    codes = tuple(source for source in choice.sources if source not in {*by_file.values()})
+    codes = tuple(s for s in choice.sources if s not in {*by_file.values(), *labels})
     of_values = ObjectChoice(codes, choice.name) if codes else None
     is_coded = codes or threshold is not None
     coding = _coding(case.coding, of_values, threshold) if is_coded else case.coding
@@ -225,20 +228,26 @@ def _without(
     choice: ObjectChoice, files: Sequence[FileCase], by_file: Mapping[Path, str]
 ) -> Iterator[str]:
     """Name the images that have masks, but none of the object."""
-    of = [c for c in files if c.masks and not {by_file.get(m) for m in c.masks} & {*choice.sources}]
+    by_image = {case.image: {by_file.get(path) for path in case.masks} - {None} for case in files}
+    of = [image for image, known in by_image.items() if known and not known & {*choice.sources}]
     if of:
         more = f" and {len(of) - 1:,} others have" if of[1:] else " has"
-        yield f"{of[0].image}{more} masks of other objects only, and no {choice.name}"
+        yield f"{of[0]}{more} masks of other objects only, and no {choice.name}"
 
 
-def _segment_labels(path: Path) -> tuple[str, ...]:
-    """Return the labels of the segments of a mask, if it is a segmentation that names them."""
-    if path.suffix.lower() not in _SEGMENTED and image_stem(path.name) is not None:
-        return ()
-    try:
-        return tuple(label for label in segment_labels(path) if label)
-    except (OSError, ValueError):  # Said when the mask is read.
-        return ()
+def _labels_of_segments(paths: Iterable[Path], chosen: Sequence[str]) -> dict[Path, list[str]]:
+    """Return the labels of each segmentation that names its segments."""
+    found = {path: of for path in paths if (of := _segments(path))}
+    require_one_type(chosen, found)
+    return {path: labels for path, of in found.items() if (labels := [n for n, _ in of if n])}
+
+
+def _segments(path: Path) -> tuple[tuple[str, str], ...]:
+    """Return label and type of the segments of a mask, if it is a segmentation."""
+    may_be_one = path.suffix.lower() in _SEGMENTED or image_stem(path.name) is None
+    with suppress(OSError, ValueError):  # Said when the mask is read.
+        return segments(path) if may_be_one else ()
+    return ()
 
 
 def _chosen(
@@ -386,7 +395,6 @@ class SimulatedCaseOfObjects(SimulatedCase):
     def load(self) -> Sample:
         """Simulate image and masks."""
         made = simulation.simulate(self.simulator, self.seed, self.index, size=self.size)
-        planes = [
-            np.logical_or.reduce([made.parts[name] for name in sources]) for sources in self.sources
-        ]
+        parts = ([made.parts[name] for name in sources] for sources in self.sources)
+        planes = list(map(np.logical_or.reduce, parts))
         return Sample(made.image.astype(np.float32), self.objects.encode(planes), made.spacing)

@@ -35,7 +35,7 @@ _IN_MASK_FOLDER = re.compile(
     rf"(?P<key>.+)[_-](?P<word>masks?|annotations|labels|{OTHER_WORDS}){_REST}", re.IGNORECASE
 )
 _WORD = r"(?:^|[_ -])(?:{})(?=$|[_ -]|\d)"
-_OF_IMAGE = re.compile(_WORD.format("images?|imaging|imgs?|scans?|volumes?"), re.IGNORECASE)
+OF_IMAGE = re.compile(_WORD.format("images?|imaging|imgs?|scans?|volumes?"), re.IGNORECASE)
 OF_MASK = re.compile(_WORD.format(f"masks?|annotations|labels|{OTHER_WORDS}"), re.IGNORECASE)
 _OF_DRIVE = re.compile(r"(\d\d)_(training|test)")
 # What programs and people add to the name of a copy or a version: "- Copy", "_2024-01-31T1200" …
@@ -136,8 +136,8 @@ def _by_words(masks: Files, images: Files) -> Files:
     """
     keys: dict[str, list[str]] = {}
     for key in images:
-        keys.setdefault(_without(_OF_IMAGE, key), []).append(key)
-    wanted = {stem: keys.get(_without(OF_MASK, stem), []) for stem in masks}
+        keys.setdefault(without(OF_IMAGE, key), []).append(key)
+    wanted = {stem: keys.get(without(OF_MASK, stem), []) for stem in masks}
     found = {key: masks[stem] for stem, of in wanted.items() if stem not in of for key in of}
     return found if all(len(of) == 1 for of in wanted.values()) and len(found) == len(masks) else {}
 
@@ -150,7 +150,7 @@ def by_rare_word(masks: Files, images: Files) -> Files:
     return found if alike and len(found) == len(masks) else {}
 
 
-def _without(words: re.Pattern[str], key: str) -> str:
+def without(words: re.Pattern[str], key: str) -> str:
     """Return a key without such a word and what divides it from the rest, if it has one."""
     folder, slash, name = key.rpartition("/")
     found = words.sub("", name) if len(words.findall(name)) == 1 else name
@@ -164,11 +164,11 @@ def keys_of_masks(masks: Files, folder: str, images: Files, *, image_folder: str
     `trainannot/`, or `val-image/` and `val-mask/`, or `x_image/x` and `x_lesion/x_lesion`.
     """
     named = {stem: _IN_MASK_FOLDER.fullmatch(stem) for stem in masks}
-    alike = _without(OF_MASK, folder) == _without(_OF_IMAGE, image_folder) != folder
+    alike = without(OF_MASK, folder) == without(OF_IMAGE, image_folder) != folder
     alike |= folder == f"{image_folder}annot"
     called = any(stem.endswith(f"_{folder.rpartition('_')[2]}") for stem in masks)
     if not alike and not all(match and match["key"] in images for match in named.values()):
-        return by_rare_word(masks, images) if called and _OF_IMAGE.search(image_folder) else {}
+        return by_rare_word(masks, images) if called and OF_IMAGE.search(image_folder) else {}
     found = by_image(masks, images)
     return found if found.keys() <= images.keys() else {}
 
@@ -193,10 +193,8 @@ def _check_endings(endings: Mapping[str, Mapping[str, str]], images: Collection[
 
 def _check_images(images: Files, masks: Files) -> None:
     """Refuse images that are called like the mask of another, as masks among images are."""
-    bare = {_without(_OF_IMAGE, key): key for key in images if key not in masks}
-    found = (
-        (key, bare.get(_without(OF_MASK, key))) for key in sorted(images.keys() & masks.keys())
-    )
+    bare = {without(OF_IMAGE, key): key for key in images if key not in masks}
+    found = ((key, bare.get(without(OF_MASK, key))) for key in sorted(images.keys() & masks.keys()))
     what = "which has none; keep only images in this folder"
     raise_all(
         [f"{images[key][0]}: is called like a mask of {of}, {what}" for key, of in found if of]
@@ -235,7 +233,7 @@ def images_beside_masks(files: Files) -> tuple[Files, Files]:
         masks.setdefault(key, []).extend(files[stem])
     if masks:
         return {stem: paths for stem, paths in files.items() if stem not in key_of}, masks
-    named = {stem: files[stem] for stem in files if _without(OF_MASK, stem) != stem}
+    named = {stem: files[stem] for stem in files if without(OF_MASK, stem) != stem}
     images = {stem: paths for stem, paths in files.items() if stem not in named}
     if found := _by_words(named, images):
         return images, found

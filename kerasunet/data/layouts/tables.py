@@ -322,7 +322,7 @@ def _class_of_folder(mask: Path, case: FileCase) -> str:
         known = name.lower() in EVERY_MASK_FOLDER or found[1].lower() in of_image.lower()
         return "" if known else found[1]
     inside = mask.parent.parent.name.lower() in EVERY_MASK_FOLDER
-    return name if inside and name not in (PurePosixPath(case.key).parent.name, of_image) else ""
+    return name if inside and name not in (*PurePosixPath(case.key).parts, of_image) else ""
 
 
 def _cvat(path: Path) -> Iterator[tuple[str, int | str]]:

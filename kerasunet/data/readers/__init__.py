@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         read_image as read_image,
         read_mask as read_mask,
         read_mask_values as read_mask_values,
-        segment_labels as segment_labels,
+        segments as segments,
         wrong_size as wrong_size,
     )
     from kerasunet.data.readers.levels import (

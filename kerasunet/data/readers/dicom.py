@@ -90,9 +90,11 @@ def read_mask(source: Source) -> MaskValues:
             return MaskValues(_segmented(source))
         frame = _frame_at(source)
         header = _header(frame)
-        if header.PhotometricInterpretation == "MONOCHROME1":
+        is_inverse = header.get("PresentationLUTShape") == "INVERSE"
+        if header.PhotometricInterpretation == "MONOCHROME1" or is_inverse:
+            name = "an INVERSE shape" if is_inverse else "MONOCHROME1"
             raise Unusable(
-                "a mask in MONOCHROME1, which shows 0 as white, so object and background may be "
+                f"a mask in {name}, which shows 0 as white, so object and background may be "
                 "swapped; save it as MONOCHROME2 or PNG, the object brighter than the background"
             )
         pixels = dicom_pixels.decoded(frame, header)
@@ -115,19 +117,20 @@ def count_frames(source: Source) -> int | None:
         return None if dicom_frames.is_segmentation(header) else frame_count(header)
 
 
-def segment_labels(source: Source) -> tuple[str, ...]:
-    """Return the labels of a segmentation's segments; none of other files."""
+def segments(source: Source) -> tuple[tuple[str, str], ...]:
+    """Return label and type of a segmentation's segments; none of other files."""
     with quiet("pydicom"):
         header = _header(source)
-        labels = dicom_frames.labels_of_objects(header).values()
-        return tuple(labels) if dicom_frames.is_segmentation(header) else ()
+        return (
+            dicom_frames.objects_and_types(header) if dicom_frames.is_segmentation(header) else ()
+        )
 
 
 def locate(source: Source) -> Partner:
     """Return the frame as the partner of a mask."""
     with quiet("pydicom"):
         header = _header(source)
-        time, times = dicom_frames.moment(header, source.frame)
+        number, time, times = dicom_frames.moment(header, source.frame)
         return Partner(
             source.name,
             source.frame,
@@ -138,6 +141,7 @@ def locate(source: Source) -> Partner:
             space=str(header.get("FrameOfReferenceUID", "")),
             times=times,
             time=time,
+            number=number,
         )
 
 
@@ -149,7 +153,43 @@ def _segmented(source: Source) -> np.ndarray:
     chosen = dicom_frames.of_segments(header, chosen, segments)
     dicom_frames.check_aligned(header, chosen, source.partner)
     stored = [dicom_pixels.decoded(replace(source, frame=index), header).stored for index in chosen]
-    return dicom_frames.united(stored, header, segments)
+    return _united(stored, header, segments)
+
+
+def _united(frames: list[np.ndarray], header: Dataset, segments: Sequence[str] = ()) -> np.ndarray:
+    """Unite frames to uint8 of 0 and 1; fractions count from one half on.
+
+    Args:
+        frames: Stored values.
+        header: The segmentation's elements.
+        segments: Which values of a label map count, by label or number of the segment; all but 0
+            and the padding if there are none.
+
+    Raises:
+        Unusable: Fractions do not say of what they are, or values of a label map are of no segment.
+    """
+    shape = (header.Rows, header.Columns)
+    if dicom_frames.is_label_map(header):
+        listed, padding = dicom_frames.segment_labels(header), header.get("PixelPaddingValue")
+        values = {int(value) for frame in frames for value in np.unique(frame)} - {0, padding}
+        if listed and (unlisted := values - {*listed}):
+            raise Unusable(f"its value {min(unlisted)} is of no segment; export it again")
+        counted = dicom_frames.numbers_of(header, segments) if segments else values
+        frames = [np.isin(frame, [*counted]) for frame in frames]
+    inside = [frame >= _least(frame, header) for frame in frames]
+    return np.logical_or.reduce([np.zeros(shape, bool), *inside]).astype(np.uint8)
+
+
+def _least(frame: np.ndarray, header: Dataset) -> float:
+    """Return the value from which a pixel counts."""
+    kind = header.get("SegmentationType")
+    if kind == "FRACTIONAL" and "MaximumFractionalValue" in header:
+        return header.MaximumFractionalValue / 2
+    if kind != "LABELMAP" and len(np.unique(frame)) > 2:
+        raise Unusable(
+            "a segmentation of many values that does not say what they mean; export it again"
+        )
+    return 1
 
 
 def _frame_at(source: Source) -> Source:
@@ -157,8 +197,7 @@ def _frame_at(source: Source) -> Source:
     if source.partner is None:
         return source
     header = _header(replace(source, frame=0))
-    planes = dicom_frames.planes(header, frame_count(header))
-    return replace(source, frame=_matching_frame(source.partner, planes, source.frame))
+    return replace(source, frame=_matching_frame(source.partner, header, source.frame))
 
 
 def patient_and_study(source: Source) -> tuple[str, str]:
@@ -319,18 +358,21 @@ def _is_tissue(region: Dataset) -> bool:
     return units == (_CENTIMETERS, _CENTIMETERS)
 
 
-def _matching_frame(partner: Partner, planes: Sequence[np.ndarray | None], frame: int) -> int:
+def _matching_frame(partner: Partner, header: Dataset, frame: int) -> int:
     """Return the mask's frame for an image's: by position if both have one, else of equal number.
 
-    Of several frames at one position it is the one of equal order.
+    Of several frames at one position it is that of the same time if the mask's header states times,
+    and else the one of equal order.
 
     Raises:
         Unusable: None of them lies where the image does, or the order of axes is not known.
     """
+    planes = dicom_frames.planes(header, frame_count(header))
     if partner.plane is None or all(plane is None for plane in planes):
         check_order(partner)
         return frame
     found = frames_at(partner, planes)
     if len(found) != partner.times:
         raise Unusable(elsewhere(partner))
-    return found[partner.time]
+    timed = dicom_frames.in_time(header, found)
+    return timed[partner.time] if timed else found[partner.number]

@@ -1,4 +1,4 @@
-"""What DICOM files say of their frames: where they lie in the patient, which image they segment."""
+"""What DICOM files say of their frames: where and when they are, which image they segment."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ _MACROS = (
     "PlanePositionSequence",
     "PlaneOrientationSequence",
 )
+_TIMES = ("FrameContentSequence",)
 _PLACES = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 
 
@@ -109,17 +110,27 @@ def planes(header: Dataset, count: int) -> list[np.ndarray | None]:
     return [plane(of_frame(header, frame, _MACROS)) for frame in range(count)]
 
 
-def moment(header: Dataset, frame: int) -> tuple[int, int]:
-    """Return which of the frames at one place a frame is, from 0, and how many lie there.
+def moment(header: Dataset, frame: int) -> tuple[int, int, int]:
+    """Return which of the frames at one place a frame is, in two orders, and how many lie there.
 
-    These are all frames of a loop, one of a stack of slices, and several of slices at several
-    points in time, in any order.
+    It counts from 0 in the order of the file, and then in that of time. There lie all frames of a
+    loop, one of a stack of slices, and several of slices at several points in time, in any order.
     """
     count = frame_count(header)
     if count == 1 or plane(of_frame(header, frame)) is None:
-        return 0, 1
+        return 0, 0, 1
     places = [_rounded_place(header, number) for number in range(count)]
-    return places[:frame].count(places[frame]), places.count(places[frame])
+    there = [number for number, place in enumerate(places) if place == places[frame]]
+    timed = in_time(header, there) or there
+    return there.index(frame), timed.index(frame), len(there)
+
+
+def in_time(header: Dataset, frames: Sequence[int]) -> list[int]:
+    """Return frames of one place in the order of time; none if the file states no times of all."""
+    times = [of_frame(header, n, _TIMES).get("TemporalPositionIndex") for n in frames]
+    if None in times or len({*times}) < len(times):
+        return []
+    return [n for _, n in sorted(zip(times, frames, strict=True))]
 
 
 def _rounded_place(header: Dataset, frame: int) -> tuple[float, ...]:
@@ -190,13 +201,14 @@ def _by_place(
     if found and partner.times > 1:
         return None  # Nothing says which of the image's frames there it is about.
     images = _images(about)
-    return found if found or not images or not partner.uid or partner.uid in images else None
+    is_known = not images or not partner.uid or partner.uid in images | _listed(header)
+    return found if found or is_known else None
 
 
 def _by_number(about: list[list[_Reference]], frame: int) -> list[int] | None:
     """Match an image without identity by the number of the frame; `None` if that fails."""
     listed = [[n for ref in references for n in ref.frames] for references in about]
-    if len(_images(about)) > 1 or not any(listed):
+    if len(_images(about)) > 1 or not all(listed):
         return None
     return [index for index, known in enumerate(listed) if frame + 1 in known]
 
@@ -204,6 +216,8 @@ def _by_number(about: list[list[_Reference]], frame: int) -> list[int] | None:
 def _by_image(about: list[list[_Reference]], partner: Partner, header: Dataset) -> list[int] | None:
     """Match by the identity of the image, and the number of the frame; `None` if that fails."""
     own = [[ref for ref in references if ref.uid == partner.uid] for references in about]
+    if any(about) and not all(about):
+        return None  # The place decides of those that refer to nothing.
     if not any(own):
         return [] if partner.uid in _listed(header) and any(about) else None
     frames = [ref.frames for references in own for ref in references]
@@ -252,6 +266,9 @@ def _may_be_of_one_image(about: list[list[_Reference]], partner: Partner | None)
 def _unmatched(about: list[list[_Reference]], partner: Partner | None) -> str:
     images = _images(about)
     name = "its image" if partner is None else partner.name
+    if images and not all(about):
+        fault = "a segmentation with frames that do not say which image they are about"
+        return f"{fault}; export it again with references to images"
     if partner is not None and partner.uid and images and partner.uid not in images:
         return (
             f"a segmentation of another image than {name}, by its references; give the image that "
@@ -305,14 +322,16 @@ def _listed(header: Dataset) -> set[str]:
     }
 
 
+def _segments(header: Dataset) -> dict[int, Dataset]:
+    listed = enumerate(header.get("SegmentSequence") or [], start=1)
+    return {int(segment.get("SegmentNumber", number)): segment for number, segment in listed}
+
+
 def segment_labels(header: Dataset) -> dict[int, str]:
     """Return the label of each segment by its number, which stands for a missing one of several."""
-    segments = header.get("SegmentSequence") or []
-    return {
-        (n := int(segment.get("SegmentNumber", number))): str(segment.get("SegmentLabel") or "")
-        or (str(n) if len(segments) > 1 else "")
-        for number, segment in enumerate(segments, start=1)
-    }
+    segments = _segments(header)
+    missing = str if len(segments) > 1 else lambda number: ""
+    return {n: str(of.get("SegmentLabel") or "") or missing(n) for n, of in segments.items()}
 
 
 def labels_of_objects(header: Dataset) -> dict[int, str]:
@@ -324,6 +343,19 @@ def labels_of_objects(header: Dataset) -> dict[int, str]:
     if is_label_map(header):
         labels.pop(header.get("PixelPaddingValue"), None)
     return {number: text for number, text in labels.items() if text.strip().lower() != _BACKGROUND}
+
+
+def objects_and_types(header: Dataset) -> tuple[tuple[str, str], ...]:
+    """Return label and type of each segment except the background; no text where it has none."""
+    labels, segments = labels_of_objects(header), _segments(header)
+    return tuple((label, _type_of(segments[number])) for number, label in labels.items())
+
+
+def _type_of(segment: Dataset) -> str:
+    codes = list(segment.get("SegmentedPropertyTypeCodeSequence") or [])
+    name = "SegmentedPropertyTypeModifierCodeSequence"
+    codes += [further for code in codes for further in code.get(name) or []]
+    return ", ".join(filter(None, (str(code.get("CodeMeaning") or "") for code in codes)))
 
 
 def beside_background(header: Dataset) -> tuple[str, ...]:
@@ -363,38 +395,3 @@ def numbers_of(header: Dataset, wanted: Sequence[str]) -> list[int]:
 def is_label_map(header: Dataset) -> bool:
     """Return whether pixels are numbers of segments."""
     return header.get("SegmentationType") == "LABELMAP"
-
-
-def united(frames: list[np.ndarray], header: Dataset, segments: Sequence[str] = ()) -> np.ndarray:
-    """Unite frames to uint8 of 0 and 1; fractions count from one half on.
-
-    Args:
-        frames: Stored values.
-        header: The segmentation's elements.
-        segments: Which values of a label map count, by label or number of the segment; all but 0
-            if there are none.
-
-    Raises:
-        Unusable: Fractions do not say of what they are, or values of a label map are of no segment.
-    """
-    shape = (header.Rows, header.Columns)
-    if is_label_map(header) and (listed := segment_labels(header)):
-        values = {int(value) for frame in frames for value in np.unique(frame)}
-        if unlisted := values - {0, header.get("PixelPaddingValue"), *listed}:
-            raise Unusable(f"its value {min(unlisted)} is of no segment; export it again")
-    if segments and is_label_map(header):
-        frames = [np.isin(frame, numbers_of(header, segments)) for frame in frames]
-    inside = [frame >= _least(frame, header) for frame in frames]
-    return np.logical_or.reduce([np.zeros(shape, bool), *inside]).astype(np.uint8)
-
-
-def _least(frame: np.ndarray, header: Dataset) -> float:
-    """Return the value from which a pixel counts."""
-    kind = header.get("SegmentationType")
-    if kind == "FRACTIONAL" and "MaximumFractionalValue" in header:
-        return header.MaximumFractionalValue / 2
-    if kind != "LABELMAP" and len(np.unique(frame)) > 2:
-        raise Unusable(
-            "a segmentation of many values that does not say what they mean; export it again"
-        )
-    return 1

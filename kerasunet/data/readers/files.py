@@ -26,6 +26,7 @@ from kerasunet.data.readers.source import (
     kind_of,
 )
 from kerasunet.files import FileWarning, expanded
+from kerasunet.schema import typed
 
 SIZE_LIMIT = 100_000_000
 _READERS = {"DICOM": "dicom", "NIfTI": "nifti", "NRRD": "itk", "MetaImage": "itk"}
@@ -85,6 +86,7 @@ def read_image(
     Warns:
         FileWarning: An element of the file makes no sense and was ignored.
     """
+    frame = typed("frame", "int", frame)
     with _opened(Path(path)) as file:
         kind = kind_of(file)
         reader = _reader(kind)
@@ -198,8 +200,10 @@ def _located(mask: Path, image: Path, frame: int) -> Partner | None:
         return None
 
 
-def segment_labels(path: str | os.PathLike) -> tuple[str, ...]:
-    """Return the labels of the segments of a segmentation (DICOM, .seg.nrrd); none of other files.
+def segments(path: str | os.PathLike) -> tuple[tuple[str, str], ...]:
+    """Return label and type, in words, of a segmentation's segments (DICOM, .seg.nrrd).
+
+    There are none in other files.
 
     Raises:
         ValueError: The file is not readable, or DICOM needs an extra that is not installed.
@@ -207,7 +211,7 @@ def segment_labels(path: str | os.PathLike) -> tuple[str, ...]:
     with _opened(Path(path)) as file:
         if (kind := kind_of(file)) not in ("DICOM", "NRRD"):
             return ()
-        return _reader(kind).segment_labels(Source(file, kind, 0, size_limit=SIZE_LIMIT))
+        return _reader(kind).segments(Source(file, kind, 0, size_limit=SIZE_LIMIT))
 
 
 def patient_and_study(path: Path) -> tuple[str, str]:

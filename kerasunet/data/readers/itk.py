@@ -53,7 +53,7 @@ _ONE_BYTE = re.compile(
     rb"^type:\s*(u?int8(_t)?|((un)?signed )?char|uchar|block)\s*$", re.MULTILINE | re.IGNORECASE
 )
 _SEQUENCE = re.compile(rb"^kinds:.*\blist\b", re.MULTILINE)
-_SEGMENT = re.compile(rb"^Segment(\d+)_(Name|LabelValue|Layer):=(.*)$", re.MULTILINE)
+_SEGMENT = re.compile(rb"^Segment(\d+)_(Name|LabelValue|Layer|Tags):=(.*)$", re.MULTILINE)
 _SIZES = (b"space directions:", b"spacings:", b"ElementSpacing", b"ElementSize")
 _PLACES = (b"space directions:", b"TransformMatrix", b"Orientation", b"Rotation")
 _FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -89,17 +89,18 @@ def count_frames(source: Source) -> int | None:
         return None if _segments(source) else volume.count
 
 
-def segment_labels(source: Source) -> tuple[str, ...]:
-    """Return the names of a segmentation's segments; none of other files."""
-    return tuple(segment.name for segment in _segments(source))
+def segments(source: Source) -> tuple[tuple[str, str], ...]:
+    """Return name and type of a segmentation's segments; none of other files."""
+    return tuple((segment.name, segment.type) for segment in _segments(source))
 
 
 class _Segment(NamedTuple):
-    """A segment of a segmentation: its name, and its value in a layer, from 0."""
+    """A segment of a segmentation: its name, its value in a layer, from 0, and what it is."""
 
     name: str
     value: int
     layer: int
+    type: str
 
 
 def _segments(source: Source) -> list[_Segment]:
@@ -113,9 +114,17 @@ def _segments(source: Source) -> list[_Segment]:
             known.get("Name", f"Segment_{number + 1}"),
             int(known.get("LabelValue", 1)),
             layer=int(known.get("Layer", 0)),
+            type=_type_in(known.get("Tags", "")),
         )
         for number, known in sorted(found.items())
     ]
+
+
+def _type_in(tags: str) -> str:
+    """Return what 3D Slicer's terminology calls a segment, in words; empty if it does not."""
+    entry = re.search(r"TerminologyEntry:([^|]*)", tags)
+    codes = entry[1].split("~")[2:4] if entry else []  # After context and category.
+    return ", ".join(filter(None, (code.rpartition("^")[2] for code in codes)))
 
 
 def _united(pixels: np.ndarray, segments: Sequence[_Segment], wanted: Sequence[str]) -> np.ndarray:
@@ -128,6 +137,13 @@ def _united(pixels: np.ndarray, segments: Sequence[_Segment], wanted: Sequence[s
                 f"its segment {one.name} is in layer {one.layer}, and it has {layers.shape[2]} "
                 "from 0 on; save it again"
             )
+    known = {(one.layer, one.value) for one in segments}
+    if len(known) < len(segments):
+        raise Unusable("a segmentation with segments of the same value; save it again")
+    for layer in range(layers.shape[2]):
+        found = {(layer, value) for value in np.unique(layers[..., layer]).tolist() if value}
+        if unlisted := found - known:
+            raise Unusable(f"its value {min(unlisted)[1]} is of no segment; save it again")
     inside = [layers[..., one.layer] == one.value for one in counted]
     return np.logical_or.reduce([np.zeros(layers.shape[:2], bool), *inside]).astype(np.uint8)
 

@@ -73,7 +73,8 @@ class Partner:
             which axis is which.
         exif: The EXIF orientation that it was turned by, 1 for none.
         times: How many of its frames lie where this one does, as in a loop.
-        time: Which of these it is, from 0.
+        time: Which of these it is in the order of time, from 0.
+        number: Which of these it is in the order of the file, from 0.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Partner:
     exif: int = 1
     times: int = 1
     time: int = 0
+    number: int = 0
 
 
 @dataclass(frozen=True)

@@ -204,6 +204,7 @@ def partner_of(volume: Volume, source: Source) -> Partner:
     _check(volume, source)
     shape = (volume.shape[volume.turn.row], volume.shape[volume.turn.column])
     order = "stored" if volume.turn.is_plain else "turned"
+    time = source.frame // volume.shape[volume.across]
     return Partner(
         source.name,
         source.frame,
@@ -212,7 +213,8 @@ def partner_of(volume: Volume, source: Source) -> Partner:
         plane=volume.plane(source.frame),
         order="unknown" if volume.affine is None else order,
         times=volume.times,
-        time=source.frame // volume.shape[volume.across],
+        time=time,
+        number=time,
     )
 
 
