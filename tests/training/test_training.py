@@ -169,9 +169,35 @@ def test_a_checkpoint_put_beside_a_finished_run_stays(finished, settings):
         finetune(replace(settings, layers="head"), finished.directory, restart=True)
     assert other.read_bytes() == b"of another run"
     notes = finished.directory / ".config.json.written"
-    notes.touch()  # As a kill leaves both once the summary has come.
+    notes.touch()  # As a kill leaves them, and its own checkpoint, once the summary has come.
+    finetune(settings, finished.directory)
+    assert other.read_bytes() == b"of another run" and not notes.exists()
+    notes.touch()
+    meta = {"run": json.loads((finished.directory / "config.json").read_text())}
+    np.savez(other, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8))
     finetune(settings, finished.directory)
     assert not other.exists() and not notes.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["checkpoint.npz", "history.csv", "layers.txt", "layers.json"])
+def test_a_restart_of_an_interrupted_run_removes_what_is_its_own(settings, interrupted, name):
+    """Not what was put there under these names, be it of another run or a link to it."""
+    file = interrupted / name
+    own = file.read_bytes()
+    foreign = [b"mine", b""]
+    if name == "checkpoint.npz":
+        run = json.loads((interrupted / "config.json").read_text())
+        meta = {"run": {**run, "digests": {**run["digests"], "data": "0" * 64}}}
+        np.savez(file, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8))
+        foreign.append(file.read_bytes())
+    for content in foreign:
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name}: is not part of this run, or has been chang"):
+            finetune(settings, interrupted, restart=True)
+        assert file.read_bytes() == content
+    file.write_bytes(own)
+    assert finetune(settings, interrupted, restart=True).files.summary.is_file()
 
 
 @pytest.mark.parametrize(
