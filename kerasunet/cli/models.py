@@ -183,10 +183,11 @@ def _default_path(name: str, format: str) -> Path:
 
 def _summary(comparison: dict, data: str) -> str:
     loss = comparison["dice_loss"]
+    against = "" if comparison["truth"] == "masks" else f" against Keras ({data} marks others)"
     return (
         f"compared with Keras on {comparison['images']} images of {data}: probabilities differ by "
         f"at most {comparison['max_abs_delta']:.2g}; {comparison['changed_pixels']:.3%} of the "
-        f"pixels cross the threshold\nDice {comparison['dice_keras']:.4f} before, "
+        f"pixels cross the threshold\nDice{against} {comparison['dice_keras']:.4f} before, "
         f"{comparison['dice_exported']:.4f} after; loss {loss['mean']:.4f} "
         f"({bounds_in_words(loss['low'], loss['high'], '.4f')})"
     )
