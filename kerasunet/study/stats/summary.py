@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
 
-from kerasunet.metrics import DETECTION_IOU
+from kerasunet.metrics import DETECTION_IOU, METRICS
 from kerasunet.strategies import find, parse
 from kerasunet.study.results import DIRECTIONS, Scenario, StudyResults, points
 from kerasunet.study.stats.claims import Claim, check_claims
@@ -37,7 +38,8 @@ def summarize(results: StudyResults, metric: str = "dice") -> pd.DataFrame:
     Raises:
         ValueError: A column is missing, a value is not finite, or a case appears twice.
     """
-    parts = [_summarize(scores) for scores in scores_of(results, metric)]
+    largest = math.inf if METRICS[metric].is_distance else 1.0
+    parts = [_summarize(scores, largest) for scores in scores_of(results, metric)]
     columns = [*_BY, "cases", "runs", "mean", "low", "high", "missed"]
     if not parts:
         return pd.DataFrame(columns=columns)
@@ -45,10 +47,10 @@ def summarize(results: StudyResults, metric: str = "dice") -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).merge(missed, on=_BY, how="left")[columns]
 
 
-def _summarize(scores: Scores) -> pd.DataFrame:
+def _summarize(scores: Scores, largest: float) -> pd.DataFrame:
     per_case = scores.per_case([{strategy: 1.0} for strategy in scores.strategies])
     means = scores.means(per_case)
-    low, high = means.intervals()
+    low, high = (bounds.clip(0, largest) for bounds in means.intervals())  # Of few sets are wide.
     return pd.DataFrame(
         {
             "data": scores.scenario.data,
