@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kerasunet import data, files, models, schema
 from kerasunet.metrics import SCORES, with_unknown_bounds
 from kerasunet.processes import alone_in
@@ -285,9 +283,11 @@ class RunDirectory:
     @property
     def _owns_checkpoint(self) -> bool:
         """Whether a checkpoint is of this run, which keeps none once it is finished."""
+        from numpy import load
+
         is_over = self.summary.is_file() and not files.notes_of(self.config).is_file()
         with contextlib.suppress(Exception):  # Whatever NumPy says of what is no checkpoint.
-            with np.load(self.checkpoint, allow_pickle=False) as file:
+            with load(self.checkpoint, allow_pickle=False) as file:
                 told = json.loads(file["meta"].tobytes()).get("run") or {}
             return not is_over and told.items() <= files.read_json(self.recorded).items()
         return not os.path.lexists(self.checkpoint)
