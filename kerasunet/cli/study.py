@@ -256,9 +256,9 @@ def run_claims(options: argparse.Namespace) -> int:
     ultrasound and an X-ray study together to compare the two.
     """
     from kerasunet.files import write_json
-    from kerasunet.study.report_tables import markdown_document, seen_by_starts
+    from kerasunet.study.report_tables import markdown_document
     from kerasunet.study.results import read_results
-    from kerasunet.study.stats import StudyStatistics
+    from kerasunet.study.stats import StudyStatistics, seen_by_starts
 
     results = read_results(options.studies, results_required=options.markdown)
     if options.object is not None:

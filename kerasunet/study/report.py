@@ -56,7 +56,7 @@ from kerasunet.study.figures.style import (
     signed,
 )
 from kerasunet.study.results import Scenario, paths_of, read_results
-from kerasunet.study.stats import Claim, StudyStatistics, compare_all
+from kerasunet.study.stats import Claim, StudyStatistics, compare_all, seen_by_starts
 
 _FIGURES = {
     TUNED_BLOCKS: draw_tuned_blocks,
@@ -175,7 +175,7 @@ def _context(statistics: StudyStatistics) -> dict[str, Any]:
     return {
         "title": _TITLE + ", ".join(results.data_sets),
         "answer": answer(statistics),
-        "advice": (*advice(statistics), *tables.seen_by_starts(results)),
+        "advice": (*advice(statistics), *seen_by_starts(results)),
         "reservations": tables.reservations(results),
         "claims": statistics.claims,
         "strategies": [tables.strategy_table(statistics, data) for data in results.data_sets],
@@ -335,7 +335,7 @@ def closing(statistics: StudyStatistics) -> tuple[str, ...]:
     """Say, for each data set, what to tune, what to expect, and whether the lead is decided."""
     scenarios = statistics.results.largest_scenarios
     found = (sentence for scenario in scenarios for sentence in _closing(statistics, scenario))
-    return (*found, *tables.seen_by_starts(statistics.results))
+    return (*found, *seen_by_starts(statistics.results))
 
 
 def _closing(statistics: StudyStatistics, scenario: Scenario) -> Iterator[str]:

@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 
 from kerasunet.metrics import DETECTION_IOU, WITHOUT_SPACING, unit_in_words
-from kerasunet.models.card_fields import MAY_HAVE_SEEN, seen_in_words
 from kerasunet.study.figures.style import images, interval, plain, signed, title_of
 from kerasunet.study.results import Scenario, StudyRecord, StudyResults, ordered
-from kerasunet.study.stats import Claim, Comparison, StudyStatistics
+from kerasunet.study.stats import Claim, Comparison, StudyStatistics, seen_by_starts
 
 
 @dataclass(frozen=True)
@@ -325,26 +324,6 @@ def markdown(table: Table) -> str:
 
 def _cells(cells: Sequence[str], notable: bool) -> list[str]:
     return [f"**{cell}**" if notable and cell else cell for cell in cells]
-
-
-def seen_by_starts(results: StudyResults) -> tuple[str, ...]:
-    """Return which starts have seen held-out cases, or may have, in sentences."""
-    found = ((study, _seen_by_start(results, study)) for study in results.studies)
-    return tuple(
-        f"{study.name}: the start, {study.protocol['run']['init']}, {told}."
-        for study, told in found
-        if told
-    )
-
-
-def _seen_by_start(results: StudyResults, study: StudyRecord) -> str:
-    keys = set(results.cases.loc[results.cases["data"] == study.name, "key"])
-    if study.start is None or study.protocol["run"]["init"] == "scratch":
-        return ""
-    if not study.start["is_known"]:
-        return MAY_HAVE_SEEN
-    count = len(keys.intersection(study.start["seen"]))
-    return seen_in_words(count, len(keys)) if count else ""
 
 
 def reservations(results: StudyResults) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from contextlib import redirect_stdout
+from html import escape
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -14,6 +15,7 @@ from helpers.study_tables import write_study
 from PIL import Image
 
 from kerasunet.cli import main
+from kerasunet.demo.study import _opened, open_folder
 from kerasunet.study.report import closing, write_report
 from kerasunet.study.results import read_results
 from kerasunet.study.stats import StudyStatistics, check_claims, compare_all, summarize
@@ -230,7 +232,7 @@ def test_strategies_with_fewer_runs_are_told(tmp_path):
     ],
 )
 def test_a_start_that_has_seen_held_out_cases_is_told(tmp_path, call_cli, start, told):
-    """In the page, the closing words and the claims; only cases that were tested count."""
+    """In the page, the closing words, the claims and the demo; only tested cases count."""
     study = write_study(tmp_path / "study", "busi", strategies=("all", "none"), depth=2)
     record = json.loads((study / "study.json").read_text())
     keys = pd.read_csv(study / "cases.csv")["key"].unique()
@@ -239,6 +241,8 @@ def test_a_start_that_has_seen_held_out_cases_is_told(tmp_path, call_cli, start,
         (study / "study.json").write_text(json.dumps({**record, "start": {**start, "seen": seen}}))
     told = f"busi: the start, natural, {told.replace('COUNT', str(len(keys)))}" if told else ""
     statistics = StudyStatistics(read_results([study]))
+    page = _opened(open_folder, str(study))[0]  # Of the demo.
+    assert (escape(told) in page) and page.count("the start, natural, ") == bool(told)
     said = [
         read(write_report(study, tmp_path / "report")).text,
         " ".join(closing(statistics)),

@@ -9,8 +9,9 @@ from functools import cached_property
 import pandas as pd
 
 from kerasunet.metrics import DETECTION_IOU, METRICS
+from kerasunet.models.card_fields import MAY_HAVE_SEEN, seen_in_words
 from kerasunet.strategies import find, parse
-from kerasunet.study.results import DIRECTIONS, Scenario, StudyResults, points
+from kerasunet.study.results import DIRECTIONS, Scenario, StudyRecord, StudyResults, points
 from kerasunet.study.stats.claims import Claim, check_claims
 from kerasunet.study.stats.comparison import Comparison, compare_all, summarize_auto
 from kerasunet.study.stats.scores import Scores, curve_contrast, scores_at, scores_of
@@ -281,3 +282,23 @@ class StudyStatistics:
 def _at(scenario: Scenario, table: pd.DataFrame) -> pd.DataFrame:
     data, train_size = scenario
     return table[(table["data"] == data) & (table["train_size"] == train_size)]
+
+
+def seen_by_starts(results: StudyResults) -> tuple[str, ...]:
+    """Return which starts have seen held-out cases, or may have, in sentences."""
+    found = ((study, _seen_by_start(results, study)) for study in results.studies)
+    return tuple(
+        f"{study.name}: the start, {study.protocol['run']['init']}, {told}."
+        for study, told in found
+        if told
+    )
+
+
+def _seen_by_start(results: StudyResults, study: StudyRecord) -> str:
+    keys = set(results.cases.loc[results.cases["data"] == study.name, "key"])
+    if study.start is None or study.protocol["run"]["init"] == "scratch":
+        return ""
+    if not study.start["is_known"]:
+        return MAY_HAVE_SEEN
+    count = len(keys.intersection(study.start["seen"]))
+    return seen_in_words(count, len(keys)) if count else ""
