@@ -157,7 +157,12 @@ def _settings(
 def _of_strategy(results: StudyResults, scenario: Scenario, text: str) -> StudyResults:
     """Return what the runs of a strategy found."""
     here = results.at(scenario)
-    return replace(here, cases=here.cases[here.cases["strategy"] == text])
+    each = here.of_objects
+    return replace(
+        here,
+        cases=here.cases[here.cases["strategy"] == text],
+        of_objects=None if each is None else each[each["strategy"] == text],
+    )
 
 
 def _metrics(found: StudyResults) -> dict[str, Any]:
@@ -165,15 +170,17 @@ def _metrics(found: StudyResults) -> dict[str, Any]:
 
     Several seeds, or disjoint training sets, measure a case several times.
     """
-    metrics = evaluation_of(found.cases.to_dict("records")).summary
+    rows = found.cases if found.of_objects is None else found.of_objects
+    metrics = evaluation_of(rows.to_dict("records")).summary
     cases = found.cases["key"].nunique()
     for name in METRICS:
         (row,) = summarize(found, name).itertuples()
         metrics[name] = {"mean": row.mean, "low": row.low, "high": row.high, "n": cases}
-    share = cases / metrics["n"]
-    counts = {name: round(metrics[name] * share) for name in ("missed", "false_alarm")}
-    empty = found.cases.loc[found.cases["truth_area"] == 0, "key"].nunique()
-    return {**metrics, **counts, "empty_truth": empty, "n": cases}
+    for name in ("missed", "false_alarm", "empty_truth"):
+        metrics[name] = round(metrics[name] * cases / metrics["n"])
+    if found.of_objects is not None:
+        metrics["objects"] = {name: _metrics(found.of(name)) for name in found.objects}
+    return {**metrics, "n": cases}
 
 
 def _card(settings: FinetuneSettings, data: DataSet, found: StudyResults) -> ModelCard:

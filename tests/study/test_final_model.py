@@ -100,22 +100,30 @@ def test_what_you_added_to_a_study_stays(call_cli, tiny_model_file):
 
 
 @pytest.mark.slow
-def test_the_card_of_a_final_model_says_what_the_study_says(call_cli, tiny_model_file):
+@pytest.mark.parametrize("objects", [[], ["lungs", "heart"]])
+def test_the_card_of_a_final_model_says_what_the_study_says(call_cli, tiny_model_file, objects):
     """Each case counts once, however many disjoint training sets and seeds measured it."""
-    words = ["study", "--data", "simulated-ultrasound:14", "--strategies", "none", "--seeds", "2"]
+    strategy = "all" if objects else "none"
+    words = ["study", "--data", "simulated-xray:14", "--strategies", strategy, "--seeds", "2"]
+    words += ["--objects", *objects] if objects else []
     words += ["--development-size", "2", "--disjoint", "--folds", "3", "--only-folds", "0", "1"]
     words += ["--train-sizes", "4", "--steps", "2", "--image-size", "32", "--init"]
     words += [tiny_model_file, "--no-estimate", "--no-report", "--output", "study", "--final"]
     done = call_cli(*words)
     assert done.returncode == 0, done.stderr
     metrics = models.card("study/model.keras").metrics
-    assert metrics["n"] == pd.read_csv("study/cases.csv")["key"].nunique() == 12
-    assert metrics["missed"] <= 12 and metrics["empty_truth"] == 0
+    table = pd.read_csv("study/cases.csv")
+    assert metrics["n"] == table["key"].nunique() == 12
+    assert metrics["missed"] <= 12 * max(len(objects), 1) and metrics["empty_truth"] == 0
+    for name in objects:
+        one, own = metrics["objects"][name], table[table["object"] == name]
+        assert one["n"] == 12 and one["missed"] <= 12
+        assert one["dice"]["mean"] == pytest.approx(own.groupby("fold")["dice"].mean().mean())
     low, high = (f"{metrics['dice'][end]:.3f}" for end in ("low", "high"))
     mean, bounds = f"{metrics['dice']['mean']:.3f}", f"{low} to {high}"
     told = f"Dice {mean} on images left out (95 % interval {bounds}, over 2 disjoint training sets"
     assert told in done.stdout, "the interval of patients alone would be narrower"
-    assert "model.keras, none, trained on 0 images" in done.stdout
+    assert f"model.keras, {strategy}, trained on {12 if objects else 0} images" in done.stdout
 
 
 @pytest.mark.slow
