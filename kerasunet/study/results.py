@@ -200,7 +200,8 @@ class StudyResults:
         groups = groups_in_words(map(GroupedKey._make, cases.itertuples(index=False)))
         if not self.is_disjoint(data):
             return groups
-        return f"{here['fold'].nunique()} disjoint training sets and {groups}"
+        sets = here["fold"].nunique()
+        return f"{sets} disjoint training set{'s' if sets > 1 else ''} and {groups}"
 
     def at(self, scenario: Scenario) -> StudyResults:
         """Return the results of one scenario; its tables are empty where it has none."""

@@ -198,6 +198,8 @@ def test_claims_and_words_of_disjoint_sets_say_what_they_rest_on():
     statistics = StudyStatistics(results)
     text = " ".join(closing(statistics))
     assert "decided over these 8 disjoint training sets and 40 patients." in text
+    one = study_of(case_table(0.1, sets=2).query("fold == 0")).groups_in_words("mine")
+    assert one.startswith("1 disjoint training set and ")
     assert "Other training sets may" not in text
     table = comparison_table(statistics.comparisons, results.groups_in_words("bus_bra"))
     assert "Student's test over 8 disjoint training sets and 40 patients" in table.caption
