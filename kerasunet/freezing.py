@@ -152,8 +152,8 @@ def _other_rows(model: keras.Model, trained: Collection[int]) -> Iterator[LayerR
     for layer in _other_layers(model):
         if own := layer._trainable_variables:
             sizes = [_size(variable) for variable in own if id(variable) in trained]
-            rates = (1.0,) if sizes else ()
-            yield LayerRow(_OTHER, layer.name, sum(map(_size, own)), sum(sizes), rates)
+            rates, size = (1.0,) * bool(sizes), sum(map(_size, own))
+            yield LayerRow(_OTHER, layer.name, size, sum(sizes), rates)
 
 
 def apply_strategy(model: keras.Model, strategy: str | Strategy) -> None:
@@ -165,10 +165,8 @@ def apply_strategy(model: keras.Model, strategy: str | Strategy) -> None:
     layout = layout_of(model)
     rates = parsed.rates(layout)
     _apply(model, frozenset(rates), parsed.statistics(layout))
-    factors = {
-        variable.path: rates[ref] for ref, variable in _weights(model) if rates.get(ref, 1.0) != 1.0
-    }
-    set_rate_factors(model, factors)
+    found = {variable.path: rates.get(ref, 1.0) for ref, variable in _weights(model)}
+    set_rate_factors(model, {path: rate for path, rate in found.items() if rate != 1.0})
 
 
 def set_rate_factors(model: keras.Model, factors: Mapping[str, float]) -> None:
@@ -211,7 +209,8 @@ def _scaled(optimizer: keras.optimizers.Optimizer, scaled: list[tuple[Any, float
         def scale():
             scalings.append(True)
             for (variable, factor), old in zip(scaled, before, strict=True):
-                variable.assign(old + factor * (variable - old))
+                moved = old + factor * (variable - old)
+                variable.assign(variable.constraint(moved) if variable.constraint else moved)
 
         if not optimizer.use_ema:
             done = update(grads, trainable_variables)

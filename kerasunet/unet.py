@@ -76,8 +76,8 @@ def UNet(
         normalization: `"batch"`, `"group"` or `None`.
         weights: `"natural"` for the shipped weights (pre-trained on natural images), any other
             name that `kerasunet.models.list()` gives, the path of a `.keras` or `.weights.h5` file,
-            or `None` for random initialization. The `head` is new where the number of
-            classes differs from the file's.
+            or `None` for random initialization. The `head` is new where the classes differ from
+            those of a `.keras` file, in number or in whether they overlap.
         trainable: Strategy text: which weights train, such as `"shallow:3"` (see
             `kerasunet.strategies`).
         name: Name of the model.

@@ -211,6 +211,19 @@ def test_a_rate_factor_scales_the_update_of_its_weights_alone(optimizer):
         np.testing.assert_allclose(move, factor * moves["all"][path], rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("use_ema", [False, True])
+def test_constraints_of_the_caller_hold_where_a_rate_scales_the_update(use_ema):
+    model = UNet(base_filters=4, depth=1)
+    kernel = model.get_layer("enc1_conv1").kernel
+    kernel.constraint = keras.constraints.UnitNorm(axis=[0, 1, 2])
+    model.compile(keras.optimizers.SGD(0.5, use_ema=use_ema), "mse")
+    set_trainable(model, "0.1*all")
+    images, masks = disc_images(4)
+    model.train_on_batch(images[..., None], masks[..., None].astype("float32"))
+    np.testing.assert_allclose(np.square(kernel.numpy()).sum((0, 1, 2)), 1, rtol=1e-5)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", by_name(use_ema=True)])
 def test_rates_are_described_as_training_would_apply_them(optimizer):
     """Those of an earlier call neither pile up nor stay, nor do steps; a compile drops them."""

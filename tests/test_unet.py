@@ -160,6 +160,19 @@ def test_weights_of_a_file_are_taken_over_and_the_head_only_if_it_fits(tiny_mode
     assert more_classes.get_layer("head").kernel.shape == (1, 1, 4, 3)
 
 
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_a_head_of_as_many_channels_that_mean_other_things_is_new(tmp_path, overlapping):
+    """The first of exclusive classes is the background, of overlapping objects an object."""
+    shape = {"base_filters": 2, "depth": 1, "classes": 3}
+    source = UNet(**shape, overlapping=overlapping)
+    source.save(path := tmp_path / "three.keras")
+    for other in (overlapping, not overlapping):
+        taken = UNet(**shape, overlapping=other, weights=path)
+        for name, same in (("enc1_conv1", True), ("head", other == overlapping)):
+            kernels = [model.get_layer(name).kernel.numpy() for model in (source, taken)]
+            assert np.array_equal(*kernels) == same, name
+
+
 def test_weights_of_another_architecture_are_refused(tiny_model_file):
     with pytest.raises(ValueError, match="layer enc1_conv1 has weights of shape"):
         UNet(base_filters=8, depth=1, weights=tiny_model_file)

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,8 @@ class _Adaptation:
             worth=worth,
             validation=validation,
         )
+        if not validation.fits.trained:
+            self.listener.note("every training was kept from before")
         if gone := models.keep_file(aside / MODEL, self.folder / MODEL):
             self.listener.note(_gone(gone))
         return replace(
@@ -233,13 +236,13 @@ class _Adaptation:
         fold_of = {pictures.groups[key]: n for n, keys in enumerate(folds) for key in keys}
         record.parent.mkdir(exist_ok=True)
         write_json(record, {"asked": asked, "steps": steps, "trained": trained, "folds": fold_of})
-        self._tell_plan(costs, trained, steps=steps, folds=len(folds))
         fits = Fits(
             self.folder / WORK / "fits",
             pictures,
             self.settings,
             steps=steps,
             listener=self.listener,
+            begin=partial(self._tell_plan, costs, trained, steps=steps, folds=len(folds)),
         )
         return CrossValidation(folds, contenders, fits, trained=trained)
 
@@ -257,9 +260,9 @@ class _Adaptation:
         return int(np.clip(steps, limits.fewest_steps, limits.steps)), trained
 
     def _tell_plan(
-        self, costs: tuple[float, float], trained: int, *, steps: int, folds: int
+        self, costs: tuple[float, float], trained: int, kept: int, *, steps: int, folds: int
     ) -> None:
-        trainings = fit_count(trained, folds)
+        trainings = fit_count(trained, folds) - kept
         step, images = costs
         seconds = trainings * steps * step + trained * (_COMPILING + folds * images)
         self.listener.planned(trainings * steps, seconds)

@@ -12,7 +12,7 @@ import json
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -195,6 +195,7 @@ class Fits:
         settings: Of the adaptation.
         steps: Optimizer steps of each training.
         listener: Is told of every step.
+        begin: Called before the first training, with the number of those that were kept.
     """
 
     folder: Path
@@ -202,11 +203,12 @@ class Fits:
     settings: AdaptSettings
     steps: int
     listener: Listener
+    begin: Callable[[int], None] = lambda kept: None
 
     def __post_init__(self):
         self._networks: OrderedDict[Candidate, Network] = OrderedDict()
         self._digests: dict[str, str] = {}
-        self.trained = 0
+        self.trained, self._kept = 0, set[Path]()
 
     def probabilities(
         self, candidate: Candidate, training: Sequence[str], wanted: Sequence[str]
@@ -231,7 +233,9 @@ class Fits:
         network = self._network(candidate)
         weights = _read(path, path.stem) if path.is_file() else None
         if weights is not None:
-            self.listener.step(self.steps)
+            self._kept.add(path)
+            if self.trained:  # Those before are not among the steps to come.
+                self.listener.step(self.steps)
         else:
             weights = self._train(candidate, network, sorted(training))
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -242,6 +246,8 @@ class Fits:
     def _train(
         self, candidate: Candidate, network: Network, training: Sequence[str]
     ) -> list[np.ndarray]:
+        if not self.trained:
+            self.begin(len(self._kept))
         self.trained += 1
         network.fit(
             self.pictures.at(candidate.image_size).select(training),

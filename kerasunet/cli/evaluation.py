@@ -14,6 +14,7 @@ from kerasunet.backend import cheap_start, start_backend
 from kerasunet.cli import options as shared
 from kerasunet.files import is_marked, read_json, require_replaceable
 from kerasunet.metrics import DETECTION_IOU, bounds_in_words
+from kerasunet.models.card_fields import MAY_HAVE_SEEN
 from kerasunet.runs.directory import RunDirectory
 from kerasunet.schema import Option, read_rows
 from kerasunet.training.settings import LARGEST_SIDE
@@ -334,12 +335,9 @@ def tell_seen(directory: Path, start: str) -> None:
     if not files.model.with_suffix(".json").is_file():
         told = "may have seen held-out cases: without model.json, that is not known"
     elif (card := models.card(files.model)).start_unknown:
-        told = "may have seen held-out cases: its card does not list what it was trained on"
+        told = MAY_HAVE_SEEN
     elif card.start_saw:
-        told = (
-            f"has seen {card.start_saw} of the held-out cases, or others of their patients, so "
-            "Dice is too optimistic"
-        )
+        told = models.seen_in_words(card.start_saw, card.metrics["n"])
     if told and start != "scratch":
         print(f"{directory}: its start, {start}, {told}")
 

@@ -17,16 +17,16 @@ from kerasunet.cli.evaluation import held_out_rows, require_same_test, tell_seen
 from kerasunet.inference.export_requests import FORMATS, check_request, sidecar_of
 from kerasunet.metrics import DETECTION_IOU, WITHOUT_SPACING, bounds_in_words, unit_in_words
 from kerasunet.models.model_card import asked_layers
-from kerasunet.runs.directory import RunDirectory
+from kerasunet.runs.directory import RECORDS, RunDirectory
 from kerasunet.runs.predictions import each_once, labels_of
 from kerasunet.schema import TEXT, Option, read_record, read_values
 
 _HEADINGS = ("model", "trained layers", "Dice on held-out cases (95 % interval)", "Dice elsewhere")
 
-_NOT_COMPARED = {
-    "adapt.json": "an adaptation; what it found is in its answer.md",
-    "study.json": "a study; kerasunet report compares its runs",
-    "predictions.json": "predictions; kerasunet evaluate measures a model",
+_ELSEWHERE = {  # Where results are that compare leaves out.
+    "adapt.json": "what it found is in its answer.md",
+    "study.json": "kerasunet report compares its runs",
+    "predictions.json": "kerasunet evaluate measures a model",
 }
 
 
@@ -183,10 +183,11 @@ def _default_path(name: str, format: str) -> Path:
 
 def _summary(comparison: dict, data: str) -> str:
     loss = comparison["dice_loss"]
+    against = "" if comparison["truth"] == "masks" else f" against Keras ({data} marks others)"
     return (
         f"compared with Keras on {comparison['images']} images of {data}: probabilities differ by "
         f"at most {comparison['max_abs_delta']:.2g}; {comparison['changed_pixels']:.3%} of the "
-        f"pixels cross the threshold\nDice {comparison['dice_keras']:.4f} before, "
+        f"pixels cross the threshold\nDice{against} {comparison['dice_keras']:.4f} before, "
         f"{comparison['dice_exported']:.4f} after; loss {loss['mean']:.4f} "
         f"({bounds_in_words(loss['low'], loss['high'], '.4f')})"
     )
@@ -274,9 +275,9 @@ def run_compare(options: argparse.Namespace) -> int:
 def _is_left_out(directory: Path) -> bool:
     """Return whether a folder holds something else than a run; if so, say what it is."""
     is_run = RunDirectory(directory).summary.is_file()  # Other files in it may be the user's own.
-    for record, what in _NOT_COMPARED.items():
+    for record, where in _ELSEWHERE.items():
         if not is_run and (directory / record).is_file():
-            print(f"left out    {directory}: {what}", file=sys.stderr)
+            print(f"left out    {directory}: {RECORDS[record]}; {where}", file=sys.stderr)
             return True
     return False
 
@@ -335,13 +336,15 @@ class _RunRow:
         cases: list[dict[str, str]],
     ) -> _RunRow:
         """Read a run; `named` is what to call its start and the run itself."""
+        from kerasunet.training.evaluation import stopped_at
+
         start, label = named
         settings, after = summary["settings"], summary["after"]
         after = after["objects"][name] if name else after
         asked, chosen = asked_layers(settings), summary["chosen"]
         side, untouched = settings["image_size"], not summary["trained"]
         planned = settings["optimization"]["steps"]
-        taken = RunDirectory(directory).stopped_at(planned)
+        taken = stopped_at(RunDirectory(directory).history, planned)
         steps = f"{taken:,} of {planned:,}" if taken else f"{planned:,}"
         steps = "none" if untouched else steps
         layers = f"{asked}: {chosen}" if asked.startswith("auto") else asked

@@ -131,11 +131,10 @@ def run_predict(options: argparse.Namespace) -> int:
 
 def _require_same_objects(options: argparse.Namespace) -> None:
     """Refuse models of different objects, and formats that cannot hold objects that overlap."""
+    from kerasunet.inference.segmenter import require_same_objects
+
+    require_same_objects([options.model, *options.also])
     objects = models.card(options.model).marked
-    for model in options.also:
-        found = models.card(model).marked
-        if found != objects and (found.several or objects.several):
-            raise ValueError(f"{model}: finds {found}, but {options.model} {objects}")
     if objects.overlapping and (others := [form for form in options.format if form != "png"]):
         raise ValueError(
             f"--format {others[0]}: holds one object per pixel, but {objects}; use png, which has "

@@ -135,12 +135,13 @@ def _print_answer(study, final: bool) -> None:
     if not final:
         with contextlib.suppress(ValueError):  # None is fixed.
             text = statistics.best_fixed(statistics.results.largest_scenarios[0])
-            print(f"--final trains {text} on all images and saves {study.directory}/model.keras")
+            count = f"all {study.record['data']['cases']:,} images"
+            print(f"--final trains {text} on {count} and saves {study.directory}/model.keras")
         return
     from kerasunet.study.final_model import train_final_model
 
-    path = train_final_model(study)
-    print(f"model       {path}, {models.card(path).strategy}, trained on all images")
+    card = models.card(path := train_final_model(study))
+    print(f"model       {path}, {card.strategy}, trained on {card.training_cases:,} images")
     print(f"use it      kerasunet predict {shlex.quote(str(path))} YOUR_IMAGES --output masks")
 
 
@@ -255,19 +256,18 @@ def run_claims(options: argparse.Namespace) -> int:
     ultrasound and an X-ray study together to compare the two.
     """
     from kerasunet.files import write_json
+    from kerasunet.study.report_tables import markdown_document
     from kerasunet.study.results import read_results
-    from kerasunet.study.stats import StudyStatistics
+    from kerasunet.study.stats import StudyStatistics, seen_by_starts
 
     results = read_results(options.studies, results_required=options.markdown)
     if options.object is not None:
         results = results.of(options.object)
     statistics = StudyStatistics(results)
     if options.markdown:
-        from kerasunet.study.report_tables import markdown_document
-
         print(markdown_document(statistics))
     else:
-        print("\n\n".join(_all_sections(statistics)))
+        print("\n\n".join([*_all_sections(statistics), *seen_by_starts(results)]))
     if options.json:
         write_json(options.json, _content(statistics))
     return 0

@@ -245,6 +245,9 @@ def _pretraining_report(trained: runs.Pretrained) -> str:
         f"Dice on {dice.n} validation cases  {_interval(vars(dice))}",
         _how_to_load(trained.files.model),
     ]
+    if seen := trained.summary.get("validation_seen"):
+        told = f"was trained on {seen} of these cases, so Dice is too optimistic"
+        lines.insert(1, f"WARNING: the model, or its start, {told}")
     return "\n".join([*lines, CONSTANT] if trained.summary["constant_prediction"] else lines)
 
 

@@ -315,7 +315,10 @@ def _sides(scenarios: Iterable[Scenario]) -> tuple[list[Scenario], list[Scenario
 
 
 def _note(statistics: StudyStatistics, published: bool) -> str:
+    from kerasunet.study.stats import seen_by_starts  # Brings in SciPy.
+
     results = statistics.results
+    told = "".join(f"<p>{escape(text)}</p>" for text in seen_by_starts(results))
     whose = "The published study" if published else "Your study"
     data = ", ".join(results.data_sets)
     failures = f", {len(results.failed)} failed" if len(results.failed) else ""
@@ -323,5 +326,5 @@ def _note(statistics: StudyStatistics, published: bool) -> str:
     known = published and "auto" in set(results.finished["strategy"])
     return (
         f"<p role=status>{whose}: {len(results.finished):,} finished runs{failures}, on "
-        f"{escape(data)}.{old if known else ''}</p>"
+        f"{escape(data)}.{old if known else ''}</p>{told}"
     )

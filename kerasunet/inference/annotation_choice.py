@@ -29,7 +29,7 @@ from kerasunet.data.layouts.pairing import masks_by_name, pair_annotated
 from kerasunet.data.readers import count_frames, read_image
 from kerasunet.files import expanded
 from kerasunet.inference.segmentation import disagreement, entropy, over_objects
-from kerasunet.inference.segmenter import SideBySide
+from kerasunet.inference.segmenter import SideBySide, require_same_objects
 from kerasunet.schema import typed
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def next_images(
 
     Raises:
         FileNotFoundError: There is no such model, or it has no card.
-        ValueError: A model file cannot be trusted or loaded, or the engine is not installed.
+        ValueError: Models cannot be loaded or find different objects, or the engine is missing.
     """
     number = typed("number", "int", number)
     looker = Looker(models, engine)
@@ -126,6 +126,7 @@ class Looker:
     def __init__(self, models: Sequence[str | os.PathLike], engine: str = "auto"):
         several = not isinstance(models, str | os.PathLike)
         self.models = saved_models.each_once(models) if several else models
+        require_same_objects(self.models)
         self._segment = SideBySide(self.models, engine)
         self._features = _Features(self.models[0])
 
@@ -139,13 +140,12 @@ class _Features:
     """What the innermost block of a saved model says about an image."""
 
     def __init__(self, model: str | os.PathLike):
-        card = saved_models.card(model)
-        self._size = (card.image_size, card.image_size)
-        self._channels = card.architecture.channels
+        self._card = saved_models.card(model)
         self._network = innermost(saved_models.load(model))
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        pixels = resize_image(image, self._size, self._channels)
+        side = self._card.image_size
+        pixels = resize_image(image, (side, side), self._card.architecture.channels)
         return features(self._network, pixels[None])[0]
 
 

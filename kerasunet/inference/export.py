@@ -255,7 +255,7 @@ def compare(
         `images`; `max_abs_delta` and `mean_abs_delta` of the probabilities, over all channels;
         `changed_pixels`, the share of pixels whose mask changes; `dice_keras`, `dice_exported` and
         `dice_loss`, the mean of their difference, with its 95 % bootstrap interval, averaged over
-        objects.
+        objects; `truth`, `"masks"` of the cases or `"keras"`.
     """
     images = cases.images.astype(np.float32)
     wanted, found = (
@@ -276,6 +276,7 @@ def compare(
         "dice_keras": float(before.mean()),
         "dice_exported": float(after.mean()),
         "dice_loss": {"mean": loss.mean, "low": loss.low, "high": loss.high},
+        "truth": "masks" if is_truth else "keras",
     }
 
 

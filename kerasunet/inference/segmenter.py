@@ -177,6 +177,19 @@ class SideBySide:
         return {model: found[model] for model in self._models}
 
 
+def require_same_objects(models: Sequence[str | os.PathLike]) -> None:
+    """Refuse saved models of different objects: their probabilities have no mean in common.
+
+    Raises:
+        FileNotFoundError: There is no such model, or it has no card.
+        ValueError: One of them finds others than the first.
+    """
+    marked = [saved_models.card(model).marked for model in models]
+    for model, found in zip(models, marked, strict=True):
+        if found != marked[0] and (found.several or marked[0].several):
+            raise ValueError(f"{model}: finds {found}, but {models[0]} {marked[0]}")
+
+
 def pixels_of(
     image: str | os.PathLike | np.ndarray, frame: int | None = None
 ) -> tuple[np.ndarray, tuple[float, float] | None]:

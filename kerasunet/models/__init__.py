@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         LeftOut as LeftOut,
         RecordedEvaluation as RecordedEvaluation,
         Span as Span,
+        seen_in_words as seen_in_words,
     )
     from kerasunet.models.model_card import ModelCard as ModelCard
     from kerasunet.models.registry import (

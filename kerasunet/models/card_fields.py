@@ -378,6 +378,15 @@ def data_notes(
     ]
 
 
+MAY_HAVE_SEEN = "may have seen held-out cases: its card does not list what it was trained on"
+
+
+def seen_in_words(count: int, held_out: int) -> str:
+    """Say how many held-out cases a start has seen, in words of which it is the subject."""
+    cases = f"{count} of the {held_out} held-out cases, or others of their patients"
+    return f"has seen {cases}, so Dice is too optimistic"
+
+
 def output_in_words(objects: Objects) -> str:
     """Say what a model of these objects outputs."""
     if not objects.several:

@@ -43,7 +43,7 @@ from kerasunet.schema import COUNT, FLAG, NUMBERS, TEXT, TEXTS, Kind, faults, wh
 MOST_BYTES = 4 << 20
 _REMEDY, _FAULTS_SHOWN = "restore it from its source", 5
 _MOST_FILTERS, _DEEPEST = 2048, 8
-_START_SAW = "; its start was trained on {} of them, or chosen by them"
+_START_SAW = "; {} was trained on {} of them, or chosen by them"
 _ARCHITECTURE = {
     "base_filters": whole(1, _MOST_FILTERS),
     "depth": whole(1, _DEEPEST),
@@ -83,7 +83,7 @@ class ModelCard:
         seen_by: Names of registered models whose cards list the other images: those of its start.
         start_data: Names of the data sets that its start was trained on.
         start_unknown: Whether its start, or the start of that, lists no images.
-        start_saw: How many of the held-out cases its start was trained on or chosen by.
+        start_saw: How many of the held-out cases its start, or its pre-training, has seen.
         evaluations: Evaluations on other data sets.
         role: `"start"` for a model that is made to fine-tune from.
         modality: `"ultrasound"`, `"xray"`, `"photograph"`, or empty for what the name of the data
@@ -380,7 +380,8 @@ def _judges(card: ModelCard) -> str:
         return "Validation cases, by which the weights were chosen"
     if card.start_unknown:
         return "Held-out cases, which its start may have been trained on"
-    return "Held-out cases" + (_START_SAW.format(card.start_saw) if card.start_saw else "")
+    who = "its start" if "layers" in card.settings else "it, or its start,"
+    return "Held-out cases" + (_START_SAW.format(who, card.start_saw) if card.start_saw else "")
 
 
 def _other_evaluations(card: ModelCard) -> list[str]:

@@ -87,15 +87,15 @@ def load_weights_into(model: keras.Model, weights: str | os.PathLike) -> None:
     """Set a model's weights from a registered model, a `.keras` or `.weights.h5` file; or none.
 
     Args:
-        model: A U-Net of the same architecture. Where only the number of classes differs, the
-            `head` of a `.keras` file is left out.
+        model: A U-Net of the same architecture. Where only the classes differ, in number or in
+            whether they overlap, the `head` of a `.keras` file is left out.
         weights: Name or path.
 
     Raises:
         FileNotFoundError: There is no such model.
         ValueError: The architecture differs; the message names the first layer that does.
     """
-    from kerasunet.network import HEAD, kept_if_it_fails
+    from kerasunet.network import HEAD, is_overlapping, kept_if_it_fails
 
     with kept_if_it_fails(model):
         if text_of(weights, "weights").endswith(WEIGHT_SUFFIX):
@@ -104,10 +104,11 @@ def load_weights_into(model: keras.Model, weights: str | os.PathLike) -> None:
         given = {layer.name: layer for layer in source.layers if layer.weights}
         wanted = {layer.name: layer for layer in model.layers if layer.weights}
         _require_same_layers(weights, given, wanted)
+        alike = is_overlapping(source) == is_overlapping(model)  # Else channels mean other things.
         for name, layer in wanted.items():
             shapes = [tuple(array.shape) for array in layer.weights]
             found = [tuple(array.shape) for array in given[name].weights]
-            if shapes == found:
+            if shapes == found and (alike or name != HEAD):
                 layer.set_weights(given[name].get_weights())
             elif name != HEAD:
                 raise ValueError(
@@ -396,5 +397,4 @@ def _copy_dataset(name: str, item: h5py.Dataset, new: h5py.File, *, source: Path
 
 
 def _copy_attributes(old, new) -> None:
-    for key, value in old.attrs.items():
-        new.attrs[key] = value
+    new.attrs.update(old.attrs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,18 +27,17 @@ _FINETUNED: dict[str, Any] = {
     "before?": or_null(SCORES, "the scores before training, or null"),
 }  # fmt: skip
 _PATHS = ("data", "manual_dir", "validation_data", "init", "groups")
+_KEPT = ("layers.txt", "layers.json", "history.csv")  # A run that goes on keeps changes to these.
 _NOTED = ("choice.json", "rates.csv", "cases.csv", "model.keras", "model.json", "model.md",
           "overlays/[0-9]*-dice-*.png")  # fmt: skip
-_RESULTS = (  # Patterns of what a run writes after it has claimed its directory.
-    "summary.json", "checkpoint.npz", "layers.txt", "layers.json", "history.csv", *_NOTED,
-    "tensorboard/**/events.out.tfevents.*",
-)  # fmt: skip
+_TENSORBOARD = "tensorboard/**/events.out.tfevents.*"  # Last of what a run writes in its directory.
+_RESULTS = ("summary.json", "checkpoint.npz", *_KEPT, *_NOTED, _TENSORBOARD)
 _BACKGROUND = ("asked.json", "status.json", "log.txt", "warnings.json", "pictures/*.png")
 _ONLY_FOR = {"choice.json": ("auto",), "rates.csv": ("auto", "rgn")}  # Words of their strategies.
 _FOLDERS = ("overlays", "tensorboard", "tensorboard/train", "tensorboard/validation", "pictures")
 _ASIDE, _NOTES, _OTHER = ".earlier-run", ".config.json.written", "use another output folder"
-_RECORDS = {"config.json": "a run", "study.json": "a study", "adapt.json": "an adaptation",
-            "predictions.json": "predictions"}  # fmt: skip
+RECORDS = {"config.json": "a run", "study.json": "a study", "adapt.json": "an adaptation",
+           "predictions.json": "predictions"}  # fmt: skip
 _OF_NAMES = " (of the names of the data set and of its cases, groups and labels)"
 _MARK = b'{"settings":{'  # However indented. Other programs have a `config.json`, too.
 
@@ -75,14 +74,14 @@ def require_not_of(directory: Path, *records: str) -> None:
     run = RunDirectory(directory)
     for name in records:
         if run.has_record if name == run.config.name else (directory / name).is_file():
-            raise ValueError(f"{directory}: holds {name} of {_RECORDS[name]}; {_OTHER}")
+            raise ValueError(f"{directory}: holds {name} of {RECORDS[name]}; {_OTHER}")
 
 
+@dataclass(frozen=True)
 class _File:
     """The path of a file or folder of a run that has this name."""
 
-    def __init__(self, name: str):
-        self.name = name
+    name: str
 
     def __get__(self, run: RunDirectory, _: type) -> Path:
         return run.path / self.name
@@ -160,10 +159,9 @@ class RunDirectory:
             with files.noting(self.config, besides=self.checkpoint.name):
                 yield
         except KeyboardInterrupt:
-            kept = "no step is kept yet; the same command starts over"
-            if self.checkpoint.is_file():
-                kept = f"the same command resumes from the last checkpoint in {self.path}"
-            raise KeyboardInterrupt(kept) from None
+            kept = f"the same command resumes from the last checkpoint in {self.path}"
+            none = "no step is kept yet; the same command starts over"
+            raise KeyboardInterrupt(kept if self.checkpoint.is_file() else none) from None
 
     def finished(self) -> dict[str, Any] | None:
         """Return the summary of a finished run, which no longer needs a checkpoint, else `None`.
@@ -180,16 +178,16 @@ class RunDirectory:
             return None
         summary = self.read_summary()
         if (notes := files.notes_of(self.config)).is_file():  # Without, no checkpoint is its own.
-            self.checkpoint.unlink(missing_ok=True)
+            if self._owns_checkpoint:
+                self.checkpoint.unlink(missing_ok=True)
             notes.unlink()
         return summary
 
     def read_summary(self, remedy: str = MOVE) -> dict[str, Any]:
         """Read `summary.json`, or refuse; what JSON calls null in its metrics is NaN."""
-        what = "the summary of a run"
-        summary = schema.read_record(self.summary, (), what, remedy=remedy)
+        summary = schema.read_record(self.summary, (), "the summary of a run", remedy=remedy)
         wanted = _PRETRAINED if "metrics" in summary else _FINETUNED
-        read_values(self.summary, wanted, what, remedy=remedy)
+        read_values(self.summary, wanted, "the summary of a run", remedy=remedy)
         if self.has_record:
             known = files.read_json(self.recorded, remedy=remedy)
             own = {"data": summary["data"]["digest"], **summary.get("digests", {})}
@@ -198,11 +196,6 @@ class RunDirectory:
                 raise ValueError(f"{self.summary}: is the summary of another run; {remedy}")
         found = (name for name in ("before", "after", "metrics") if summary.get(name))
         return {**summary, **{name: with_unknown_bounds(summary[name]) for name in found}}
-
-    def stopped_at(self, planned: int) -> int | None:
-        """Return the step at which training ended before the last planned one, else `None`."""
-        rows = schema.read_rows(self.history, {"step": int}) if self.history.is_file() else []
-        return taken if rows and 0 < (taken := int(rows[-1]["step"])) < planned else None
 
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Write the summary, the last step, which marks the run as finished; return it."""
@@ -228,10 +221,11 @@ class RunDirectory:
                 raise ValueError(f"{self.path}: is a run of a study; {_OTHER}")
         for path in self._files():
             files.require_replaceable(path)
-        self._require_own()
-        for name in _PATHS:
-            given = getattr(settings, name, None)
-            if given and self._removes(files.expanded(given)):
+        self._require_own(restart=True)
+        own, path = [found.resolve() for found in self._files()], self.path.resolve()
+        for name, given in ((name, getattr(settings, name, None)) for name in _PATHS):
+            place = files.expanded(given).resolve() if given else path  # Perhaps a folder of it.
+            if path in place.parents and any(one.is_relative_to(place) for one in own):
                 told = f"belongs to the run in {self.path}, which --restart would remove, but"
                 raise ValueError(f"{given}: {told} --{name.replace('_', '-')} needs it; {_OTHER}")
 
@@ -245,11 +239,6 @@ class RunDirectory:
         names, given = (self.config.name, *_RESULTS), path.resolve()
         alike = given.with_name(given.name.casefold())  # They are one file on many systems.
         return given.parent == self.path.resolve() and any(map(alike.match, names))
-
-    def _removes(self, path: Path) -> bool:
-        """Whether a file, or what is in a folder, would go with the run in this directory."""
-        given, own = path.resolve(), (found.resolve() for found in self._files())
-        return self.path.resolve() in given.parents and any(o.is_relative_to(given) for o in own)
 
     def _patterns(self, settings: Mapping[str, Any] | None = None) -> Iterator[str]:
         """Yield patterns of what a run of such settings writes; other files are somebody's own."""
@@ -282,21 +271,34 @@ class RunDirectory:
                 raise ValueError(f"{folder}: is a link, so its pictures may be others'; {MOVE}")
             data.require_outside(folder)
 
-    def _require_own(self) -> None:
+    def _require_own(self, *, restart: bool = False) -> None:
         """Refuse to replace or remove what the run did not write, as far as that is noted."""
-        names, is_own = [n for n in self._patterns() if n in _NOTED], files.noted(self.config)
-        if self.summary.is_file():  # Its own checkpoint is gone, unless a kill left the notes, too.
-            names, is_own = [self.checkpoint.name], lambda _: files.notes_of(self.config).is_file()
-        for path in itertools.filterfalse(is_own, self._files(names)):
+        wanted, is_own = {*_NOTED, *(_KEPT if restart else ())}, files.noted(self.config)
+        names = [name for name in self._patterns() if name in wanted]
+        found = [] if self.summary.is_file() else [p for p in self._files(names) if not is_own(p)]
+        foreign = [self.checkpoint] if restart and not self._owns_checkpoint else []
+        for path in (*foreign, *found):
             raise ValueError(f"{path}: is not part of this run, or has been changed since; {MOVE}")
+
+    @property
+    def _owns_checkpoint(self) -> bool:
+        """Whether a checkpoint is of this run, which keeps none once it is finished."""
+        from numpy import load
+
+        is_over = self.summary.is_file() and not files.notes_of(self.config).is_file()
+        with contextlib.suppress(Exception):  # Whatever NumPy says of what is no checkpoint.
+            with load(self.checkpoint, allow_pickle=False) as file:
+                told = json.loads(file["meta"].tobytes()).get("run") or {}
+            return not is_over and told.items() <= files.read_json(self.recorded).items()
+        return not os.path.lexists(self.checkpoint)
 
     def _record(self, settings: Any) -> dict[str, Any]:
         """Return what `config.json` holds; refuse one that is not of a run with such settings."""
         if not self.recorded.is_file():
             told = f"has no {self.config.name}, so it is not a run; it was left untouched"
             raise ValueError(f"{self.path}: {told}")
-        wanted = {"settings": OBJECT, "digests": OBJECT}
-        known = read_values(self.recorded, wanted, "the record of a run", remedy=MOVE)
+        wanted, what = {"settings": OBJECT, "digests": OBJECT}, "the record of a run"
+        known = read_values(self.recorded, wanted, what, remedy=MOVE)
         if ("layers" in known["settings"]) != hasattr(settings, "layers"):
             raise ValueError(f"{self.path}: is a run of another verb; {_OTHER}")
         return known
@@ -352,7 +354,6 @@ _IMPLIED = {
     name: option.implied
     for settings in (Optimization, FinetuneSettings, FinetuneSettings.augmentation)
     for name, option in declared(settings).items()
-    if option.implied is not None
 }
 
 

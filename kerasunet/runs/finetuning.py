@@ -39,7 +39,7 @@ from kerasunet.runs.preparation import (
 )
 from kerasunet.schema import TEXT, read_values
 from kerasunet.strategies import Strategy, parse
-from kerasunet.training.evaluation import Evaluation, evaluate_probabilities, predict
+from kerasunet.training.evaluation import Evaluation, evaluate_probabilities, predict, stopped_at
 from kerasunet.training.learner import Network
 from kerasunet.training.loop import OfStages, TrainingState, checked, train
 from kerasunet.training.optimizer import compile_for_training
@@ -330,7 +330,7 @@ class _Finetuning:
             metrics=evaluation.summary,
             settings=known,
             objects=data.objects.names if data.objects.several else (),
-            steps=self.files.stopped_at(settings.optimization.steps),
+            steps=stopped_at(self.files.history, settings.optimization.steps),
         )
         trained, judged = data.select(split.train), data.select(split.validation)
         return with_seen(card, settings, trained, judged=judged, held_out=self.prepared.held_out)

@@ -81,10 +81,9 @@ class PreparedData:
         decoded = decode(cases, (image_size, image_size), channels)
         require_objects(cases, decoded)
         ends = np.cumsum([len(part) for part in parts.values()]).tolist()
-        starts = [0, *ends[:-1]]
         return {
             name: decoded.between(start, end)
-            for name, start, end in zip(parts, starts, ends, strict=True)
+            for name, start, end in zip(parts, [0, *ends[:-1]], ends, strict=True)
         }
 
 
@@ -114,9 +113,7 @@ def load_data(settings: FinetuneSettings) -> DataSet:
         settings.data,
         settings.manual_dir,
         settings.image_size,
-        objects=settings.objects,
-        mask_threshold=settings.mask_threshold,
-        overlapping=settings.overlapping,
+        **{name: getattr(settings, name) for name in _OF_MASKS},
     )
     if settings.labels:
         data = data.with_labels(settings.labels)
@@ -214,11 +211,11 @@ def seen_cases(card: ModelCard, cases: DataSet, **sources: str | None) -> Seen:
         identities = identification.image_identities(cases.cases)
         found = identification.known_images([*identities.values()], known)
         seen = {key for key, is_known in zip(identities, found, strict=True) if is_known}
-        return Seen(_with_their_groups(cases, seen), is_known=complete)
+        return Seen(with_their_groups(cases, seen), is_known=complete)
     split = split_of(card, **sources) if cases.name == card.data.name else None
     if split is None:
         return Seen(frozenset(), is_known=False)  # Another folder may hold copies.
-    keys = _with_their_groups(cases, {*split.train, *split.validation})
+    keys = with_their_groups(cases, {*split.train, *split.validation})
     return Seen(keys, is_known=card.init == "scratch" or models.is_registered(card.init))
 
 
@@ -237,7 +234,7 @@ def split_of(card: ModelCard, **sources: str | None) -> Split | None:
     return split if split.digest == card.split else None
 
 
-def _with_their_groups(data: DataSet, keys: set[str]) -> frozenset[str]:
+def with_their_groups(data: DataSet, keys: set[str]) -> frozenset[str]:
     groups = {case.group for case in data.cases if case.key in keys}
     return frozenset(case.key for case in data.cases if case.group in groups)
 
@@ -292,15 +289,18 @@ def size_warning(settings: FinetuneSettings | PretrainSettings) -> str:
     )
 
 
-def seen_warning(init: str, held_out: DataSet) -> str:
-    """Return a warning if a start has seen cases that are to be held out, otherwise nothing."""
+def seen_by_start(init: str, data: DataSet) -> Seen:
+    """Return which cases of a data set the start of a run has seen."""
     start = _card_of_start(init)
-    if start is None or not (count := len(seen_cases(start, held_out).keys)):
-        return ""
-    return (
-        f"{init} has seen {count} of the {len(held_out)} held-out cases, or others of their "
-        "patients, so Dice is too optimistic; give another --init, or use kerasunet adapt"
-    )
+    return Seen(frozenset(), init == "scratch") if start is None else seen_cases(start, data)
+
+
+def seen_warning(init: str, held_out: DataSet, seen: Seen | None = None) -> str:
+    """Return a warning if a start has seen cases that are to be held out, otherwise nothing."""
+    keys = (seen or seen_by_start(init, held_out)).keys
+    count = sum(case.key in keys for case in held_out.cases)
+    told = f"{init} {models.seen_in_words(count, len(held_out))}"
+    return f"{told}; give another --init, or use kerasunet adapt" if count else ""
 
 
 def has_new_head(init: str, objects: Objects) -> bool:

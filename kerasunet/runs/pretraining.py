@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import keras
 
 from kerasunet import models
 from kerasunet.backend import prepared_backend, with_precision
+from kerasunet.data import identification
 from kerasunet.data.cases import DataSet
 from kerasunet.data.decoding import DecodedCases, content_digest, decode
-from kerasunet.data.identification import modality_of_data
 from kerasunet.data.loading import require_objects, require_outside
 from kerasunet.files import expanded, read_json
 from kerasunet.metrics import Interval
@@ -25,8 +25,10 @@ from kerasunet.runs.directory import RunDirectory, exclusive
 from kerasunet.runs.preparation import (
     has_new_head,
     load_pretraining_data,
+    seen_by_start,
     size_warning,
     with_seen,
+    with_their_groups,
 )
 from kerasunet.training.evaluation import Evaluation, evaluate
 from kerasunet.training.loop import checked, train
@@ -41,8 +43,8 @@ class Pretrained:
     Attributes:
         directory: Holds `config.json`, `history.csv`, `cases.csv`, `model.keras`, `model.json`,
             `model.md` and `summary.json`.
-        summary: What `summary.json` holds: settings, data, and the metrics of the validation
-            cases.
+        summary: What `summary.json` holds: settings, data, the metrics of the validation cases,
+            and how many of these were trained on, by this run or its start.
     """
 
     directory: Path
@@ -154,6 +156,7 @@ def _summary(card: models.ModelCard, evaluation: Evaluation) -> dict[str, Any]:
         "validation_data": asdict(card.evaluation_data),
         "metrics": evaluation.summary,
         "constant_prediction": evaluation.constant,
+        "validation_seen": card.start_saw,
     }
 
 
@@ -166,7 +169,7 @@ def _decode(data: DataSet, channels: int, side: int) -> DecodedCases:
 def _card(
     settings: PretrainSettings, data: DataSet, validation: DataSet, *, evaluation: Evaluation
 ) -> models.ModelCard:
-    modality, sides = modality_of_data(data), settings.sides
+    modality, sides = identification.modality_of_data(data), settings.sides
     what = "natural images" if modality == "photograph" else data.name
     card = models.ModelCard(
         title=f"U-Net pre-trained on {what}",
@@ -185,7 +188,18 @@ def _card(
         settings=without_paths(settings, data=data.name, validation_data=validation.name),
         objects=data.objects.names if data.objects.several else (),
     )
-    return with_seen(card, settings, data.cases, judged=validation.cases, held_out=validation)
+    seen = _seen(settings, data, validation)
+    return replace(with_seen(card, settings, data.cases, judged=validation.cases), start_saw=seen)
+
+
+def _seen(settings: PretrainSettings, data: DataSet, validation: DataSet) -> int:
+    """Count the validation cases that are trained on as well, or that the start has seen."""
+    identities = identification.image_identities(validation.cases)
+    trained = identification.image_identities(data.cases).values()
+    known = identification.known_images([*identities.values()], trained)
+    own = {key for key, is_known in zip(identities, known, strict=True) if is_known}
+    start = seen_by_start(settings.init, validation).keys
+    return len(with_their_groups(validation, own) | start)
 
 
 def _build(settings: PretrainSettings, objects: Objects) -> keras.Model:

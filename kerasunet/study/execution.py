@@ -27,11 +27,13 @@ from kerasunet.runs.directory import RunDirectory, refuse_differences, require_n
 from kerasunet.runs.preparation import (
     load_data,
     require_trained_head,
+    seen_by_start,
     seen_warning,
     split_data,
 )
 from kerasunet.schema import OBJECT, TEXTS, read_rows, read_values
 from kerasunet.strategies import NetworkLayout
+from kerasunet.study.executors import Done, Executor, run_all
 from kerasunet.study.plan import (
     LEAST_SEARCH_VALIDATION,
     USUAL_SIZE,
@@ -147,23 +149,6 @@ def _versions() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Executor:
-    """Where runs are executed.
-
-    Attributes:
-        name: `"local"`, `"dask"` or `"ray"`.
-        workers: Runs at a time; on this machine they share its cores.
-        address: Address of the scheduler of a cluster; `None` starts one on this machine.
-        gpus: GPUs of this machine to give to the workers in turn, one each; 0 for none.
-    """
-
-    name: str = "local"
-    workers: int = 1
-    address: str | None = None
-    gpus: int = 0
-
-
-@dataclass(frozen=True)
 class Study:
     """A study directory with what is planned in it.
 
@@ -226,13 +211,23 @@ def plan_study(settings: StudySettings, directory: str | os.PathLike) -> Study:
     layout = settings.run.architecture.layout()
     planned = plan(settings, layout)
     record = record_of(directory, settings, planned, data=data())
-    if told := seen_warning(settings.run.init, data()):
-        warnings.warn(told, stacklevel=3)
+    record["start"] = _seen_by_start(settings.run.init, planned, data())
     tables = _complete_tables(directory, planned, data())
     if pixels := WITHOUT_SPACING in record["data"]:  # Millimeters and pixels have no mean.
         tables.require_pixels()
     planned = tuple(replace(run, in_pixels=pixels, digests=record["digests"]) for run in planned)
     return Study(directory, settings, layout, planned=planned, tables=tables, record=record)
+
+
+def _seen_by_start(init: str, planned: Sequence[PlannedRun], data: DataSet) -> dict[str, Any]:
+    """Return which cases the start has seen; warn if runs are to be measured on some of them."""
+    seen = seen_by_start(init, data)
+    cells = {(run.fold, run.train_size): run.settings for run in planned}
+    tested = {key for settings in cells.values() for key in split_data(settings, data).test}
+    held_out = replace(data, cases=data.select(sorted(tested)))
+    if told := seen_warning(init, held_out, seen):
+        warnings.warn(told, stacklevel=4)
+    return {"seen": sorted(seen.keys), "is_known": seen.is_known}
 
 
 def _complete_tables(directory: Path, planned: Sequence[PlannedRun], data: DataSet) -> Tables:
@@ -272,8 +267,6 @@ def run_study(
         NotWritten: The disk is full, or the like. No run is recorded as failed; the next start
             resumes.
     """
-    from kerasunet.study.executors import Done, run_all
-
     executor = executor or Executor()
 
     def keep(planned: PlannedRun, outcome) -> None:

@@ -38,6 +38,23 @@ _DASK = {
 }
 
 
+@dataclass(frozen=True)
+class Executor:
+    """Where runs are executed.
+
+    Attributes:
+        name: `"local"`, `"dask"` or `"ray"`.
+        workers: Runs at a time; on this machine they share its cores.
+        address: Address of the scheduler of a cluster; `None` starts one on this machine.
+        gpus: GPUs of this machine to give to the workers in turn, one each; 0 for none.
+    """
+
+    name: str = "local"
+    workers: int = 1
+    address: str | None = None
+    gpus: int = 0
+
+
 def slot_environments(workers: int, gpus: int) -> list[dict[str, str]]:
     """Divide the cores, and the GPUs if there are any, among the workers of this machine.
 

@@ -24,7 +24,7 @@ from kerasunet.files import (
     write_atomically,
     writing,
 )
-from kerasunet.metrics import WITHOUT_SPACING
+from kerasunet.metrics import METRICS, WITHOUT_SPACING
 from kerasunet.models import DataNote, ModelCard
 from kerasunet.models.model_card import read_card
 from kerasunet.models.registry import require_unedited
@@ -32,7 +32,7 @@ from kerasunet.runs.finetuning import initial_model
 from kerasunet.runs.preparation import load_data, with_seen
 from kerasunet.study.execution import Study
 from kerasunet.study.results import Scenario, StudyResults, read_results
-from kerasunet.study.stats import StudyStatistics
+from kerasunet.study.stats import StudyStatistics, summarize
 from kerasunet.training.evaluation import evaluation_of
 from kerasunet.training.learner import Network
 from kerasunet.training.settings import FinetuneSettings, without_paths
@@ -90,7 +90,7 @@ def train_final_model(study: Study) -> Path:
     text = statistics.best_fixed(scenario)
     settings = _settings(study, statistics.results, scenario, text=text)
     data, path = load_data(settings), study.directory / MODEL
-    card = _card(settings, data, _rows(statistics.results, scenario, text))
+    card = _card(settings, data, _of_strategy(statistics.results, scenario, text))
     if count := study.record["data"].get(WITHOUT_SPACING):
         card = replace(card, metrics={**card.metrics, WITHOUT_SPACING: count})
     if _is_made(path, card):
@@ -154,13 +154,36 @@ def _settings(
     )
 
 
-def _rows(results: StudyResults, scenario: Scenario, text: str) -> list[dict[str, Any]]:
-    """Return what the runs of a strategy found for each case."""
-    cases = results.at(scenario).cases
-    return cases[cases["strategy"] == text].to_dict("records")
+def _of_strategy(results: StudyResults, scenario: Scenario, text: str) -> StudyResults:
+    """Return what the runs of a strategy found."""
+    here = results.at(scenario)
+    each = here.of_objects
+    return replace(
+        here,
+        cases=here.cases[here.cases["strategy"] == text],
+        of_objects=None if each is None else each[each["strategy"] == text],
+    )
 
 
-def _card(settings: FinetuneSettings, data: DataSet, rows: list[dict[str, Any]]) -> ModelCard:
+def _metrics(found: StudyResults) -> dict[str, Any]:
+    """Return metrics and intervals as the study states them; each case counts once.
+
+    Several seeds, or disjoint training sets, measure a case several times.
+    """
+    rows = found.cases if found.of_objects is None else found.of_objects
+    metrics = evaluation_of(rows.to_dict("records")).summary
+    cases = found.cases["key"].nunique()
+    for name in METRICS:
+        (row,) = summarize(found, name).itertuples()
+        metrics[name] = {"mean": row.mean, "low": row.low, "high": row.high, "n": cases}
+    for name in ("missed", "false_alarm", "empty_truth"):
+        metrics[name] = round(metrics[name] * cases / metrics["n"])
+    if found.of_objects is not None:
+        metrics["objects"] = {name: _metrics(found.of(name)) for name in found.objects}
+    return {**metrics, "n": cases}
+
+
+def _card(settings: FinetuneSettings, data: DataSet, found: StudyResults) -> ModelCard:
     note = DataNote.of(data)
     card = ModelCard(
         title=f"{_TITLE}{data.name}, {settings.strategy}",
@@ -172,9 +195,9 @@ def _card(settings: FinetuneSettings, data: DataSet, rows: list[dict[str, Any]])
         image_size=settings.image_size,
         threshold=settings.threshold,
         training_cases=0 if str(settings.strategy) == "none" else len(data),
-        metrics=evaluation_of(rows).summary,
+        metrics=_metrics(found),
         settings={**without_paths(settings, data=data.name), "cross_validation": settings.folds},
         objects=data.objects.names if data.objects.several else (),
     )
-    measured = replace(data, cases=data.select(sorted({row["key"] for row in rows})))
+    measured = replace(data, cases=data.select(sorted(set(found.cases["key"]))))
     return with_seen(card, settings, data.cases, judged=(), held_out=measured)

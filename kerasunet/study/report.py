@@ -56,7 +56,7 @@ from kerasunet.study.figures.style import (
     signed,
 )
 from kerasunet.study.results import Scenario, paths_of, read_results
-from kerasunet.study.stats import Claim, StudyStatistics, compare_all
+from kerasunet.study.stats import Claim, StudyStatistics, compare_all, seen_by_starts
 
 _FIGURES = {
     TUNED_BLOCKS: draw_tuned_blocks,
@@ -175,7 +175,7 @@ def _context(statistics: StudyStatistics) -> dict[str, Any]:
     return {
         "title": _TITLE + ", ".join(results.data_sets),
         "answer": answer(statistics),
-        "advice": advice(statistics),
+        "advice": (*advice(statistics), *seen_by_starts(results)),
         "reservations": tables.reservations(results),
         "claims": statistics.claims,
         "strategies": [tables.strategy_table(statistics, data) for data in results.data_sets],
@@ -333,11 +333,9 @@ def advice(statistics: StudyStatistics) -> tuple[str, ...]:
 
 def closing(statistics: StudyStatistics) -> tuple[str, ...]:
     """Say, for each data set, what to tune, what to expect, and whether the lead is decided."""
-    return tuple(
-        sentence
-        for scenario in statistics.results.largest_scenarios
-        for sentence in _closing(statistics, scenario)
-    )
+    scenarios = statistics.results.largest_scenarios
+    found = (sentence for scenario in scenarios for sentence in _closing(statistics, scenario))
+    return (*found, *seen_by_starts(statistics.results))
 
 
 def _closing(statistics: StudyStatistics, scenario: Scenario) -> Iterator[str]:

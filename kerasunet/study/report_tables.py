@@ -11,7 +11,7 @@ import pandas as pd
 from kerasunet.metrics import DETECTION_IOU, WITHOUT_SPACING, unit_in_words
 from kerasunet.study.figures.style import images, interval, plain, signed, title_of
 from kerasunet.study.results import Scenario, StudyRecord, StudyResults, ordered
-from kerasunet.study.stats import Claim, Comparison, StudyStatistics
+from kerasunet.study.stats import Claim, Comparison, StudyStatistics, seen_by_starts
 
 
 @dataclass(frozen=True)
@@ -311,7 +311,7 @@ def markdown_document(statistics: StudyStatistics) -> str:
     found += object_tables(statistics)
     found.append(claim_table(statistics.claims))
     found += [auto_table(statistics.auto)] if len(statistics.auto) else []
-    return "\n\n".join(map(markdown, found))
+    return "\n\n".join([*map(markdown, found), *seen_by_starts(statistics.results)])
 
 
 def markdown(table: Table) -> str:

@@ -18,7 +18,7 @@ import pandas as pd
 from kerasunet.data.splits import GroupedKey, groups_in_words
 from kerasunet.files import expanded
 from kerasunet.metrics import METRICS
-from kerasunet.schema import COUNT, LIST, TEXT, read_values, text_of
+from kerasunet.schema import COUNT, FLAG, LIST, TEXT, read_values, text_of
 from kerasunet.strategies import NetworkLayout, expand, trained_blocks
 from kerasunet.study.tables import IDENTITY, OBJECT, RECORD, read_tables
 
@@ -28,6 +28,7 @@ _PARTS = {
     "protocol": {"run": _RUN, "learning_rates": LIST},
     "digests": {"data": TEXT, "init": TEXT},
     "data": {**_TOLD, "cases": COUNT},
+    "start?": {"seen": [TEXT], "is_known": FLAG},
 }
 _AREAS = ("truth_area", "predicted_area")
 _WORST_FIRST = ("missed", "false_alarm", "detected", "true_negative")
@@ -55,12 +56,14 @@ class StudyRecord:
         protocol: The settings that all runs share, and the learning rates to choose from.
         digests: SHA-256 of the data and of the initial model.
         data: Name, number of cases, layout, terms and citation of the data set.
+        start: What the start has seen of it, if that is recorded.
     """
 
     directory: Path
     protocol: dict[str, Any]
     digests: dict[str, str]
     data: dict[str, Any]
+    start: dict[str, Any] | None = None
 
     @classmethod
     def read(cls, directory: Path) -> StudyRecord:
@@ -74,7 +77,7 @@ class StudyRecord:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: does not exist, so nothing says what was studied")
         record = read_values(path, _PARTS, "the record of a study", remedy="restore it")
-        return cls(directory, *(record[part] for part in _PARTS))
+        return cls(directory, *(record.get(part.rstrip("?")) for part in _PARTS))
 
     @property
     def name(self) -> str:
@@ -155,11 +158,8 @@ class StudyResults:
     def scenarios(self) -> tuple[Scenario, ...]:
         """The scenarios that have results: data sets as given, training sizes rising."""
         sizes = self.cases.groupby("data", sort=False)["train_size"].unique()
-        return tuple(
-            Scenario(str(data), int(size))
-            for data, found in sizes.items()
-            for size in sorted(found)
-        )
+        pairs = ((str(data), int(size)) for data, found in sizes.items() for size in sorted(found))
+        return tuple(Scenario(*pair) for pair in pairs)
 
     @property
     def largest_scenarios(self) -> tuple[Scenario, ...]:
@@ -200,7 +200,8 @@ class StudyResults:
         groups = groups_in_words(map(GroupedKey._make, cases.itertuples(index=False)))
         if not self.is_disjoint(data):
             return groups
-        return f"{here['fold'].nunique()} disjoint training sets and {groups}"
+        sets = here["fold"].nunique()
+        return f"{sets} disjoint training set{'s' if sets > 1 else ''} and {groups}"
 
     def at(self, scenario: Scenario) -> StudyResults:
         """Return the results of one scenario; its tables are empty where it has none."""

@@ -30,7 +30,7 @@ from kerasunet.metrics import (
 )
 from kerasunet.metrics.measures import dice_of_each
 from kerasunet.objects import Objects
-from kerasunet.schema import typed
+from kerasunet.schema import read_rows, typed
 from kerasunet.training.settings import Optimization
 
 if TYPE_CHECKING:
@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 
 CONSTANT = "WARNING: the model predicts the same for every pixel of every case"
 """What to tell users about a constant prediction."""
+
+
+def stopped_at(history: Path, planned: int) -> int | None:
+    """Return the step at which training ended before the last planned one, else `None`."""
+    rows = read_rows(history, {"step": int}) if history.is_file() else []
+    return taken if rows and 0 < (taken := int(rows[-1]["step"])) < planned else None
 
 
 def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.ndarray:

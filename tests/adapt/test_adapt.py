@@ -567,6 +567,9 @@ def test_the_command_answers_in_words(short, pairs, tiny_model_file, call_cli):
     assert "kerasunet predict 'our lab/model.keras' YOUR_IMAGES" in done.stdout
     assert "12 annotated images, " in done.stderr
     assert "training steps to come" in done.stderr
+    again = call_cli(*words, "--starts", str(tiny_model_file))
+    assert again.returncode == 0 and "every training was kept from before" in again.stderr
+    assert "to come" not in again.stderr, "only what is left is announced"
 
 
 @pytest.mark.slow

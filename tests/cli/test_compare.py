@@ -165,7 +165,7 @@ def test_compare_leaves_out_what_is_no_run_by_name(earlier, capsys):
     ("changes", "told"),
     [
         ({}, ""),
-        ({"start_saw": 2}, "has seen 2 of the held-out cases, or others of their patients"),
+        ({"start_saw": 2}, "has seen 2 of the 4 held-out cases, or others of their patients"),
         ({"start_unknown": True}, "its card does not list what it was trained on"),
         (None, "may have seen held-out cases: without model.json, that is not known"),
     ],

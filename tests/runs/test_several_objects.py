@@ -15,6 +15,7 @@ from kerasunet import Segmenter, SideBySide, UNet, models
 from kerasunet.data import load
 from kerasunet.data.decoding import decode
 from kerasunet.drawing import object_color, overlay_objects
+from kerasunet.inference.annotation_choice import Looker
 from kerasunet.inference.engines import installed_engines, open_engine
 from kerasunet.inference.export import Images, export
 from kerasunet.runs.finetuning import initial_model
@@ -160,7 +161,25 @@ def test_an_export_is_checked_on_all_channels(trained, tmp_path):
         done = export(trained.files.model, "onnx", tmp_path / f"{data[:12]}.onnx", images=checked)
         assert done.comparison["max_abs_delta"] <= 1e-4
         assert done.comparison["dice_loss"]["mean"] == pytest.approx(0, abs=1e-6)
+        assert done.comparison["truth"] == ("masks" if objects else "keras")
     assert done.comparison["dice_keras"] == 1  # No truth of these objects: Keras' own masks.
+
+
+def test_models_of_other_objects_rank_no_images_together(trained, picture, tmp_path):
+    """Nor in another order: channels of different objects would be taken for disagreement."""
+    card = models.card(trained.files.model)
+    for objects in (OBJECTS[::-1], ("lungs", "liver")):
+        models.save(trained.load_model(), tmp_path / "x.keras", replace(card, objects=objects))
+        with pytest.raises(ValueError, match=f"finds {', '.join(objects)}, but .* lungs, heart"):
+            Looker([trained.files.model, tmp_path / "x.keras"], "keras")
+    assert Looker([trained.files.model], "keras")(picture).disagreement == 0
+
+
+def test_an_export_says_if_its_dice_is_against_keras(trained, call_cli):
+    words = ("export", trained.files.model, "--format", "onnx", "--data")
+    assert "\nDice 0." in call_cli(*words, "simulated-xray:4").stdout
+    told = "\nDice against Keras (simulated-natural marks others) 1.0000 before"
+    assert told in call_cli(*words, "simulated-natural:4").stdout
 
 
 def test_evaluation_needs_the_objects_of_the_model(trained, call_cli):

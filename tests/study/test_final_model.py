@@ -36,7 +36,7 @@ def test_a_study_ends_in_words_and_with_a_model(call_cli, tiny_model_file):
     assert "runs        4, of which 0 remain" in done.stdout
     card = models.card("study/model.keras")
     assert f"tune {card.strategy}:" in done.stdout
-    assert f"--final trains {card.strategy} on all images" in first.stdout
+    assert f"--final trains {card.strategy} on all 12 images" in first.stdout
     assert len(card.seen) == 16 + 12, "those that its start has seen, and all of these"
     assert card.metrics["n"] == 12
     assert keras.models.load_model("study/model.keras").count_params() == card.parameters
@@ -71,7 +71,10 @@ def test_what_you_added_to_a_study_stays(call_cli, tiny_model_file):
     own.write_text("mine")
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        assert call_cli(*words, "--final").returncode == 0
+        done = call_cli(*words, "--final")
+    assert done.returncode == 0
+    assert "warning: start.keras has seen 6 of the 6 held-out cases, or others" in done.stderr
+    assert "the start, start.keras, has seen 6 of the 6 held-out cases, or others" in done.stdout
     card = Path("study/model.md").read_text(encoding="utf-8")
     assert "## Held-out cases; its start was trained on 6 of them, or chosen by them" in card
     evaluated = ["evaluate", "study/model.keras", "--data", "simulated-xray:4", "--record"]
@@ -94,6 +97,33 @@ def test_what_you_added_to_a_study_stays(call_cli, tiny_model_file):
     for name in ("cases.csv", "runs.csv"):
         table = pd.read_csv(f"study/{name}")
         assert (table.mine.fillna("") == table.strategy.map({"none": "seen", "all": ""})).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objects", [[], ["lungs", "heart"]])
+def test_the_card_of_a_final_model_says_what_the_study_says(call_cli, tiny_model_file, objects):
+    """Each case counts once, however many disjoint training sets and seeds measured it."""
+    strategy = "all" if objects else "none"
+    words = ["study", "--data", "simulated-xray:14", "--strategies", strategy, "--seeds", "2"]
+    words += ["--objects", *objects] if objects else []
+    words += ["--development-size", "2", "--disjoint", "--folds", "3", "--only-folds", "0", "1"]
+    words += ["--train-sizes", "4", "--steps", "2", "--image-size", "32", "--init"]
+    words += [tiny_model_file, "--no-estimate", "--no-report", "--output", "study", "--final"]
+    done = call_cli(*words)
+    assert done.returncode == 0, done.stderr
+    metrics = models.card("study/model.keras").metrics
+    table = pd.read_csv("study/cases.csv")
+    assert metrics["n"] == table["key"].nunique() == 12
+    assert metrics["missed"] <= 12 * max(len(objects), 1) and metrics["empty_truth"] == 0
+    for name in objects:
+        one, own = metrics["objects"][name], table[table["object"] == name]
+        assert one["n"] == 12 and one["missed"] <= 12
+        assert one["dice"]["mean"] == pytest.approx(own.groupby("fold")["dice"].mean().mean())
+    low, high = (f"{metrics['dice'][end]:.3f}" for end in ("low", "high"))
+    mean, bounds = f"{metrics['dice']['mean']:.3f}", f"{low} to {high}"
+    told = f"Dice {mean} on images left out (95 % interval {bounds}, over 2 disjoint training sets"
+    assert told in done.stdout, "the interval of patients alone would be narrower"
+    assert f"model.keras, {strategy}, trained on {12 if objects else 0} images" in done.stdout
 
 
 @pytest.mark.slow

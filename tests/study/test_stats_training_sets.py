@@ -48,6 +48,15 @@ def test_intervals_cover_the_true_lead_though_sets_and_patients_scatter():
     assert covered >= 54
 
 
+def test_intervals_of_a_mean_hold_no_dice_that_there_cannot_be():
+    """Those of two sets, which rest on a single degree of freedom, would reach beyond 1."""
+    cases = case_table(0.2, sets=2, set_scatter=0.08)
+    results = study_of(cases)
+    summary = StudyStatistics(results).summary.set_index("strategy")
+    assert (summary["high"] <= 1).all() and (summary["low"] >= 0).all()
+    assert summary["high"]["contracting"] == 1
+
+
 def test_without_scatter_of_patients_it_is_the_t_test_on_sets():
     cases = case_table(0.03, patient_scatter=0.0, seed=3)
     (one,) = compare_over_sets(cases, [("contracting", "all")], margin=0.01)
@@ -189,6 +198,8 @@ def test_claims_and_words_of_disjoint_sets_say_what_they_rest_on():
     statistics = StudyStatistics(results)
     text = " ".join(closing(statistics))
     assert "decided over these 8 disjoint training sets and 40 patients." in text
+    one = study_of(case_table(0.1, sets=2).query("fold == 0")).groups_in_words("mine")
+    assert one.startswith("1 disjoint training set and ")
     assert "Other training sets may" not in text
     table = comparison_table(statistics.comparisons, results.groups_in_words("bus_bra"))
     assert "Student's test over 8 disjoint training sets and 40 patients" in table.caption

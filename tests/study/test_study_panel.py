@@ -60,6 +60,12 @@ def test_picks_typical_best_and_worst_of_the_held_out_cases(tuned, tiny_model_fi
     assert f"after Dice {found[picked['best']]:.3f}" in told["best"]
     picked_by_before = draw_models(models, DATA, by="before").caption
     assert "“before”" in picked_by_before
+    file = tuned.directory / "model.keras"
+    known = read_card(file.with_suffix(".json"))
+    write_card(file, replace(known, start_saw=2))
+    told = f"its start has seen 2 of the {known.metrics['n']} held-out cases, or others"
+    assert told in draw_models({"after": str(file)}, DATA).caption and told not in drawing.caption
+    write_card(file, known)
 
 
 @pytest.mark.slow

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from contextlib import redirect_stdout
+from html import escape
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -13,7 +15,8 @@ from helpers.study_tables import write_study
 from PIL import Image
 
 from kerasunet.cli import main
-from kerasunet.study.report import write_report
+from kerasunet.demo.study import _opened, open_folder
+from kerasunet.study.report import closing, write_report
 from kerasunet.study.results import read_results
 from kerasunet.study.stats import StudyStatistics, check_claims, compare_all, summarize
 
@@ -217,6 +220,37 @@ def test_strategies_with_fewer_runs_are_told(tmp_path):
     page = read(write_report(study, tmp_path / "out"))
     assert "2 of 5 runs" in page.text
     assert "strategies have from 2 to 5 finished runs each" in page.text
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        ({"seen": ["CASES", "never-tested"], "is_known": True}, "has seen 2 of the COUNT held-out"),
+        ({"seen": [], "is_known": False}, "may have seen held-out cases: its card does not list"),
+        ({"seen": ["never-tested"], "is_known": True}, ""),
+        (None, ""),
+    ],
+)
+def test_a_start_that_has_seen_held_out_cases_is_told(tmp_path, call_cli, start, told):
+    """In the page, the closing words, the claims and the demo; only tested cases count."""
+    study = write_study(tmp_path / "study", "busi", strategies=("all", "none"), depth=2)
+    record = json.loads((study / "study.json").read_text())
+    keys = pd.read_csv(study / "cases.csv")["key"].unique()
+    if start is not None:
+        seen = [*keys[:2], "never-tested"] if "CASES" in start["seen"] else start["seen"]
+        (study / "study.json").write_text(json.dumps({**record, "start": {**start, "seen": seen}}))
+    told = f"busi: the start, natural, {told.replace('COUNT', str(len(keys)))}" if told else ""
+    statistics = StudyStatistics(read_results([study]))
+    page = _opened(open_folder, str(study))[0]  # Of the demo.
+    assert (escape(told) in page) and page.count("the start, natural, ") == bool(told)
+    said = [
+        read(write_report(study, tmp_path / "report")).text,
+        " ".join(closing(statistics)),
+        call_cli("claims", study).stdout,
+        call_cli("claims", study, "--markdown").stdout,
+    ]
+    assert [text.count("the start, natural, ") for text in said] == [bool(told)] * 4
+    assert all(told in text for text in said)
 
 
 def test_refusals_name_what_is_wrong(tmp_path, studies):

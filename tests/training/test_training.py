@@ -26,7 +26,7 @@ from helpers.layout_makers import make_busi
 
 from kerasunet import models
 from kerasunet.cli import main
-from kerasunet.data import NO_AUGMENTATION
+from kerasunet.data import NO_AUGMENTATION, load
 from kerasunet.runs.directory import exclusive
 from kerasunet.runs.finetuning import initial_model
 from kerasunet.runs.preparation import load_data, prepare
@@ -169,9 +169,35 @@ def test_a_checkpoint_put_beside_a_finished_run_stays(finished, settings):
         finetune(replace(settings, layers="head"), finished.directory, restart=True)
     assert other.read_bytes() == b"of another run"
     notes = finished.directory / ".config.json.written"
-    notes.touch()  # As a kill leaves both once the summary has come.
+    notes.touch()  # As a kill leaves them, and its own checkpoint, once the summary has come.
+    finetune(settings, finished.directory)
+    assert other.read_bytes() == b"of another run" and not notes.exists()
+    notes.touch()
+    meta = {"run": json.loads((finished.directory / "config.json").read_text())}
+    np.savez(other, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8))
     finetune(settings, finished.directory)
     assert not other.exists() and not notes.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["checkpoint.npz", "history.csv", "layers.txt", "layers.json"])
+def test_a_restart_of_an_interrupted_run_removes_what_is_its_own(settings, interrupted, name):
+    """Not what was put there under these names, be it of another run or a link to it."""
+    file = interrupted / name
+    own = file.read_bytes()
+    foreign = [b"mine", b""]
+    if name == "checkpoint.npz":
+        run = json.loads((interrupted / "config.json").read_text())
+        meta = {"run": {**run, "digests": {**run["digests"], "data": "0" * 64}}}
+        np.savez(file, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8))
+        foreign.append(file.read_bytes())
+    for content in foreign:
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name}: is not part of this run, or has been chang"):
+            finetune(settings, interrupted, restart=True)
+        assert file.read_bytes() == content
+    file.write_bytes(own)
+    assert finetune(settings, interrupted, restart=True).files.summary.is_file()
 
 
 @pytest.mark.parametrize(
@@ -634,6 +660,32 @@ def test_a_pretraining_is_not_gone_on_with_as_another(
         change = {"init": str(tiny_model_file)}
     with pytest.raises(ValueError, match=message):
         pretrain(replace(tiny_pretraining, **change), tiny_model_file.parent)
+
+
+@pytest.mark.slow
+def test_validation_cases_that_were_trained_on_are_told(
+    smallest, tiny_pretraining, tmp_path, monkeypatch
+):
+    """By the pre-training itself, or by its start; whatever the files are called."""
+    monkeypatch.chdir(tmp_path)
+    samples = [case.load() for case in load("simulated-natural:12").cases]
+    for name, numbers in (("ours", range(6)), ("copies", range(2, 8)), ("others", range(8, 12))):
+        for kind in ("images", "masks"):
+            Path(name, kind).mkdir(parents=True)
+        for number in numbers:
+            file = f"{name}{number}.png"
+            cv2.imwrite(f"{name}/images/{file}", samples[number].image)
+            cv2.imwrite(f"{name}/masks/{file}", samples[number].mask.astype(np.uint8) * 255)
+    asked = replace(tiny_pretraining, architecture=smallest.architecture, optimization=QUICK)
+    of_copies = replace(asked, data="ours", validation_data="copies")
+    of_start = replace(asked, data="others", validation_data="ours", init="run4/model.keras")
+    unseen = replace(asked, data="ours", validation_data="others")
+    for settings, seen in ((of_copies, 4), (of_start, 6), (unseen, 0)):
+        run = pretrain(settings, f"run{seen}")
+        card = models.card(run.files.model)
+        assert (run.summary["validation_seen"], card.start_saw) == (seen, seen)
+        told = f"; it, or its start, was trained on {seen} of them, or chosen by them"
+        assert (told in card.to_markdown()) == (seen > 0)
 
 
 def test_a_finished_pretraining_is_not_computed_again(tiny_pretraining, tiny_model_file):

@@ -18,7 +18,7 @@ from kerasunet.data.loading import load
 from kerasunet.drawing import PREDICTION, TRUTH, object_color, overlay, overlay_objects
 from kerasunet.inference.segmenter import Segmenter
 from kerasunet.metrics import dice
-from kerasunet.models import ModelCard, card
+from kerasunet.models import ModelCard, card, seen_in_words
 from kerasunet.objects import ONE_OBJECT, Objects, objects_of
 from kerasunet.runs.preparation import seen_cases, split_of
 from kerasunet.study.figures.style import INK, RC, WIDTH, Drawing, title_of
@@ -174,7 +174,7 @@ def draw_models(
     rows = _rows(picked, segmenters)
     caption = (
         f"{title_of(found.name)}: the case with the median Dice of “{by}”, the best and the "
-        f"worst of the {count} held-out cases that show an object. {_models(cards)}"
+        f"worst of the {count} held-out cases that show an object. {_models(cards, found)}"
     )
     return draw_mask_panel(name, rows, caption)
 
@@ -196,13 +196,21 @@ def mean_dice(truth: np.ndarray, found: np.ndarray, objects: Objects) -> float:
     return float(np.mean([dice(*pair) for pair in pairs]))
 
 
-def _models(cards: Mapping[str, ModelCard]) -> str:
+def _models(cards: Mapping[str, ModelCard], found: DataSet) -> str:
     """Return a sentence on what each column is: strategy, start, steps, image size."""
     said = [
-        f"“{heading}” is {known.trained_layers} ({', '.join(known.origin.values())})"
+        f"“{heading}” is {known.trained_layers} ({', '.join(known.origin.values())}"
+        f"{_seen_by_start(known, found)})"
         for heading, known in cards.items()
     ]
     return f"{'; '.join(said)}."
+
+
+def _seen_by_start(known: ModelCard, found: DataSet) -> str:
+    """Say if the start of a model has seen cases that are held out from the model itself."""
+    if not known.split or known.data.name != found.name or not known.start_saw:
+        return ""
+    return f"; its start {seen_in_words(known.start_saw, known.metrics['n'])}"
 
 
 def _held_out(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         AreaBetweenCurves as AreaBetweenCurves,
         StudyStatistics as StudyStatistics,
         area_between_curves as area_between_curves,
+        seen_by_starts as seen_by_starts,
         summarize as summarize,
         summarize_curves as summarize_curves,
     )

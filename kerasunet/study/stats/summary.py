@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
 
-from kerasunet.metrics import DETECTION_IOU
+from kerasunet.metrics import DETECTION_IOU, METRICS
+from kerasunet.models.card_fields import MAY_HAVE_SEEN, seen_in_words
 from kerasunet.strategies import find, parse
-from kerasunet.study.results import DIRECTIONS, Scenario, StudyResults, points
+from kerasunet.study.results import DIRECTIONS, Scenario, StudyRecord, StudyResults, points
 from kerasunet.study.stats.claims import Claim, check_claims
 from kerasunet.study.stats.comparison import Comparison, compare_all, summarize_auto
 from kerasunet.study.stats.scores import Scores, curve_contrast, scores_at, scores_of
@@ -37,7 +39,8 @@ def summarize(results: StudyResults, metric: str = "dice") -> pd.DataFrame:
     Raises:
         ValueError: A column is missing, a value is not finite, or a case appears twice.
     """
-    parts = [_summarize(scores) for scores in scores_of(results, metric)]
+    largest = math.inf if METRICS[metric].is_distance else 1.0
+    parts = [_summarize(scores, largest) for scores in scores_of(results, metric)]
     columns = [*_BY, "cases", "runs", "mean", "low", "high", "missed"]
     if not parts:
         return pd.DataFrame(columns=columns)
@@ -45,10 +48,10 @@ def summarize(results: StudyResults, metric: str = "dice") -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).merge(missed, on=_BY, how="left")[columns]
 
 
-def _summarize(scores: Scores) -> pd.DataFrame:
+def _summarize(scores: Scores, largest: float) -> pd.DataFrame:
     per_case = scores.per_case([{strategy: 1.0} for strategy in scores.strategies])
     means = scores.means(per_case)
-    low, high = means.intervals()
+    low, high = (bounds.clip(0, largest) for bounds in means.intervals())  # Of few sets are wide.
     return pd.DataFrame(
         {
             "data": scores.scenario.data,
@@ -279,3 +282,23 @@ class StudyStatistics:
 def _at(scenario: Scenario, table: pd.DataFrame) -> pd.DataFrame:
     data, train_size = scenario
     return table[(table["data"] == data) & (table["train_size"] == train_size)]
+
+
+def seen_by_starts(results: StudyResults) -> tuple[str, ...]:
+    """Return which starts have seen held-out cases, or may have, in sentences."""
+    found = ((study, _seen_by_start(results, study)) for study in results.studies)
+    return tuple(
+        f"{study.name}: the start, {study.protocol['run']['init']}, {told}."
+        for study, told in found
+        if told
+    )
+
+
+def _seen_by_start(results: StudyResults, study: StudyRecord) -> str:
+    keys = set(results.cases.loc[results.cases["data"] == study.name, "key"])
+    if study.start is None or study.protocol["run"]["init"] == "scratch":
+        return ""
+    if not study.start["is_known"]:
+        return MAY_HAVE_SEEN
+    count = len(keys.intersection(study.start["seen"]))
+    return seen_in_words(count, len(keys)) if count else ""
