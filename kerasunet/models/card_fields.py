@@ -97,13 +97,9 @@ _ONE_SUMMARY = {
 
 def _are_summaries(value: Any) -> bool:
     """Return whether a value is missing, or has a summary for each object by its name."""
-    if value is None:
-        return True
     if not isinstance(value, dict):
-        return False
-    return all(
-        is_text(name) and not [*faults(one, _ONE_SUMMARY, "")] for name, one in value.items()
-    )
+        return value is None
+    return all(is_text(n) and not [*faults(one, _ONE_SUMMARY, "")] for n, one in value.items())
 
 
 _HOW = {"steps?": COUNT, "keep?": TEXT}
@@ -119,12 +115,11 @@ def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
 
 
-SEEN = Kind(
-    "a digest of 16 hexadecimal digits, or one with a fingerprint of 64 more",
-    lambda value: (
-        isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{16}([0-9a-f]{64})?", value))
-    ),
-)
+def _is_seen(value: Any) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{16}([0-9a-f]{64})?", value))
+
+
+SEEN = Kind("a digest of 16 hexadecimal digits, or one with a fingerprint of 64 more", _is_seen)
 MODALITY = Kind(
     "ultrasound, xray, photograph or empty",
     lambda value: value in ("ultrasound", "xray", "photograph", ""),
@@ -297,12 +292,10 @@ def left_out_table(rows: Sequence[LeftOut]) -> list[str]:
 
 def failures_in_words(model: str, kind: str, worst: Mapping[str, float] | None) -> list[str]:
     """Return the lines on the worst of 100 simulated cases of a kind, if they are known."""
-    if not worst:
-        return []
-    source, cases = f"simulated-{kind}:100", [f"{key}, {dice:.3f}" for key, dice in worst.items()]
+    source, cases = f"simulated-{kind}:100", [f"{k}, {v:.3f}" for k, v in (worst or {}).items()]
     how = f"`kerasunet panel --data {source} --models {model}` draws the worst one."
     told = f"The worst cases of `{source}`, with their Dice: {'; '.join(cases)}. {how}"
-    return ["## Where it fails", "", told, ""]
+    return ["## Where it fails", "", told, ""] if worst else []
 
 
 def metrics_table(summary: Mapping[str, Any]) -> list[str]:

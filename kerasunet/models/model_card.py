@@ -86,8 +86,7 @@ class ModelCard:
         start_saw: How many of the held-out cases its start, or its pre-training, has seen.
         evaluations: Evaluations on other data sets.
         role: `"start"` for a model that is made to fine-tune from.
-        modality: `"ultrasound"`, `"xray"`, `"photograph"`, or empty for what the name of the data
-            says; see `kind_of_image`.
+        modality: Kind of image; empty for what the name of the data says; see `kind_of_image`.
         sizes: Smallest and largest training size in pixels; empty for `image_size` alone.
         left_out: How its recipe did on hospitals that it was not shown.
         use: What it is meant for, in a sentence or two.
