@@ -22,10 +22,9 @@ from kerasunet.training.settings import Architecture, FinetuneSettings, Optimiza
 if TYPE_CHECKING:
     from kerasunet.data.cases import DataSet
 
-
 _MOST_BOTTLENECK_FILTERS = 2048
 _MOST_REMARKS = 10
-_MOST_ALIKE, _SHOWN_ALIKE = 5, 3
+_MOST_ALIKE, _SHOWN_ALIKE, _NAMED = 5, 3, 20
 _OBJECT_CHOICE = ("objects", "overlapping", "mask_threshold")
 
 
@@ -250,18 +249,19 @@ def printable(text: str) -> str:
 
 
 def condensed(lines: Iterable[str]) -> Iterator[str]:
-    """Yield lines such as `FILE: fault`; of many that say the same, the first and a count."""
-    alike: dict[str, list[str]] = {}
+    """Yield lines such as `FILE: fault`; of many that say the same, the first and other names."""
+    alike: dict[str, list[tuple[str, Path]]] = {}
     for line in lines:
-        place, _, what = line.partition(": ")
-        key = re.sub(r"[\d.,]+", "", what.replace(Path(place).stem, "")) or line
-        alike.setdefault(key, []).append(line)
+        path, what = Path(line.partition(": ")[0]), line.partition(": ")[2]
+        key = re.sub(r"[\d.,]+", "", what.replace(path.stem, "")) or line
+        alike.setdefault(key, []).append((line, path))
     for found in alike.values():
-        shown = found if len(found) <= _MOST_ALIKE else found[:_SHOWN_ALIKE]
-        yield from shown
-        if hidden := len(found) - len(shown):
-            indent = found[0][: len(found[0]) - len(found[0].lstrip())]
-            yield f"{indent}… and {hidden:,} more like these"
+        shown = len(found) if len(found) <= _MOST_ALIKE else _SHOWN_ALIKE
+        yield from (line for line, _ in found[:shown])
+        if hidden := [path.name for _, path in found[shown:]]:
+            names = ", ".join(hidden[:_NAMED]) + (", …" if len(hidden) > _NAMED else "")
+            indent = re.sub(r"\S.*", "", found[0][0])
+            yield f"{indent}… and {len(hidden):,} more like these: {names}"
 
 
 def tell_subfolders(folder: Path) -> None:

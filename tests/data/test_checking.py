@@ -604,7 +604,8 @@ def test_faults_that_many_files_share_are_told_once(tmp_path, capsys):
     assert main(["check", str(tmp_path)]) == 1
     said = capsys.readouterr().out
     assert said.count("they must be the same size") == 3
-    assert "    … and 8 more like these\n    --json and --html show all 11" in said
+    assert "    … and 8 more like these: case2.png, case3.png, case4.png, case5.png, " in said
+    assert ", case9.png\n    --json and --html show all 11" in said
     assert "case0.png: not a" in said
     assert main(["check", str(tmp_path), "--json"]) == 1
     assert capsys.readouterr().out.count("they must be the same size") == 11
@@ -612,4 +613,5 @@ def test_faults_that_many_files_share_are_told_once(tmp_path, capsys):
     assert main(["finetune", "--data", str(tmp_path), "--output", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: 12 of 12 cases cannot be used:\n  ")
-    assert said.endswith("\n  … and 9 more like these\n")
+    assert "\n  … and 9 more like these: case11.png, case2.png, " in said
+    assert said.endswith(", case9.png\n")
