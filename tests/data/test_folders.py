@@ -579,6 +579,7 @@ def test_a_mask_that_may_be_of_two_images_is_refused(tmp_path, beside, ending):
 COPIES = (
     *("a_mask (1)", "a_mask(1)", "a_mask 2", "a_mask copy", "a_mask - Kopie (2)"),
     *("a_mask (Anna's conflicted copy 2024-01-05)", "a_mask-DESKTOP-AB12CD"),
+    *("a_mask - コピー", "a_mask - 副本 (2)", "a_mask - копия", "a_mask - 복사본"),
     *("a_mask_20240131", "a_mask_2024-01-31", "a_mask_2024-01-31_12.30.05", "a_mask_copy2"),
 )
 
