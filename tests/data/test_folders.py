@@ -773,6 +773,9 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
         (("P1", "P1_rescan", "P1 - Copy"), ("P2_new",)),
         (("left_P1", "right_P1"), ("left_P2", "R_P3")),
         (("Patient 1", "patient_1"), ("patient-2",)),
+        (("P-7", "P7", "P7_", "p_7_2"), ("P77", "P8-2")),
+        (("visit1_P1", "Visit 2-P1", "pre_P1", "CC_P1"), ("visit1_P2", "visit3")),
+        (("S01V1", "S01V2", "S01 day3"), ("S02V1", "S1")),
     ],
     ids=str,
 )
@@ -800,6 +803,7 @@ def test_groups_of_one_patient_but_for_a_year_visit_or_side_are_named(
         ("L", "R7"),
         tuple(f"site1_{number}" for number in range(1997, 2003)),
         ("15.01.2020", "15.01.2021"),
+        ("1_2", "1_3", "12", "A1_1", "A1_2", "T1_3", "v1_4", "v2_4", "3_1_2"),
     ],
 )
 def test_folders_of_different_patients_are_not_named(tmp_path, names):
@@ -1807,8 +1811,8 @@ ROWS = {
     "folders of several kinds, such as `cyst/` and `P7/`": (
         test_folders_of_several_kinds_are_refused_by_kind
     ),
-    "folders such as `001_L/` and `001_R/`, `P1_CC/` and `P1_MLO/`, `P1/` and `P1a/`, "
-    "or `P1_2020/` and `P1_2021/`": (
+    "folders such as `001_L/` and `001_R/`, `P1_CC/` and `P1_MLO/`, `visit1_P1/` and `visit2_P1/`, "
+    "`P1/` and `P1a/`, `P1/` and `P-1/`, or `P1_2020/` and `P1_2021/`": (
         test_groups_of_one_patient_but_for_a_year_visit_or_side_are_named
     ),
     "`train/` and `train_masks/`, `val/` and `valannot/`, `test-image/` and `test-mask/`; ISIC's "
