@@ -29,8 +29,8 @@ _VIEW = (
 _VISIT = r"(v|t|tp|ses|session|visit|scan|exam|study|day|week|month|year)[ _-]?\d+"
 _OF_VISIT = re.compile(
     r"(?!\d\d?[_.-]\d\d?[_.-]\d{4}$)"  # A date alone.
-    rf"(.*\d.*?)(?:[ _.-]*\(\d+\)|[ _.-]+((19|20)\d\d([_.-]?\d\d){{0,2}}|{_VIEW}|{_VISIT})"
-    r"|(?<=\d)(v|tp|ses|session|visit|day|week|month)\d+)",
+    rf"(.*\d.*?)(?:[ _.-]*[(\[]\d+[)\]]|[ _.([-]+((19|20)\d\d([_.-]?\d\d){{0,2}}|{_VIEW}|{_VISIT})"
+    r"[)\]]?|(?<=\d)(v|tp|ses|session|visit|day|week|month)\d+)",
     re.IGNORECASE,
 )
 _VISIT_FIRST = re.compile(

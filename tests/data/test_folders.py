@@ -194,6 +194,8 @@ def test_a_mask_among_the_images_is_no_image(tmp_path, image, copy):
 
 @pytest.mark.parametrize(("folders", "are_objects"), [
     (("masks_lung", "masks_heart"), True), (("masks_left_lung", "labels_heart"), True),
+    (("masks (left)", "masks (right)"), True), (("masks_class_1", "masks_class_2"), True),
+    (("masks_reader_1", "masks_reader_2"), False), (("masks (1)", "masks (2)"), False),
     (("masks_v1", "masks_v2"), False), (("masks_final", "masks_corrected"), False),
     (("masks_lung", "masks_lung"), False),
 ])  # fmt: skip
@@ -204,7 +206,7 @@ def test_masks_of_patients_in_folders_called_after_objects(tmp_path, folders, ar
     if not are_objects:
         assert all(map(paired, load(tmp_path).cases))
         return
-    names = [folder.split("_", 1)[1] for folder in folders]
+    names = [re.split("[_ (]+", folder, maxsplit=1)[1].rstrip(")") for folder in folders]
     with pytest.raises(ValueError, match=f"has several objects, {', '.join(names)}"):
         load(tmp_path)
     assert load(tmp_path, objects=names[:1]).cases[0].load().mask.any()
@@ -775,6 +777,7 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
         (("Patient 1", "patient_1"), ("patient-2",)),
         (("P-7", "P7", "P7_", "p_7_2"), ("P77", "P8-2")),
         (("visit1_P1", "Visit 2-P1", "pre_P1", "CC_P1"), ("visit1_P2", "visit3")),
+        (("P1 (left)", "P1 (right)", "P1[2]"), ("P2 (left)",)),
         (("S01V1", "S01V2", "S01 day3"), ("S02V1", "S1")),
     ],
     ids=str,

@@ -29,9 +29,9 @@ _NUMBERED = re.compile(  # A number after these tells classes or annotators apar
     "(?i).*(class|label|category|organ|type|grade|version|annotator|reader|rater|observer|expert)"
 )
 _MASKS_OF_CLASS = re.compile(  # Not of a part, a version or a kind of file.
-    r"(?i)(?:mask|label)s?[_ -](?!train|val|test|final|correct|refine|new|old|clean|fix|check|"
+    r"(?i)(?:mask|label)s?[_ (\[-]+(?!train|val|test|final|correct|refine|new|old|clean|fix|check|"
     "revis|manual|auto|bin|png|tif|nii|mha|all|raw|out|pred|merge|full|small|resize|crop)"
-    r"([^\W\d_]{3,}(?:[_ -][^\W\d_]+)*)"
+    r"((?:class|label|category|organ|type|grade)[_ -]\d+|[^\W\d_]{3,}(?:[_ -][^\W\d_]+)*)[)\]]?"
 )
 _WHOLE = re.compile(r"(\d+)[.,]0+")
 _LEADING_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)")
