@@ -321,8 +321,8 @@ class GroupedKey(NamedTuple):
 def divided_patients(cases: Iterable[Grouped]) -> list[list[str]]:
     """Return names of groups that differ only in a year, visit, side or view: `P1_2020`, `P1_left`.
 
-    Or in what divides them, as `P1` and `P-1`, or in a letter or number more, as `P1`, `P1a` and
-    `P1 2`. Many numbers that look like years, as `site1_1999` to `site1_2006`, are of patients.
+    Or in what divides them, as `P1` and `P-1`, or in a letter, word or number more, as `P1`,
+    `P1a` and `P1 2`. Many numbers that look like years, as `site1_1999` …, are those of patients.
     """
     names = {case.group: "" for case in cases if case.group != case.key}
     for name in names:
@@ -333,7 +333,7 @@ def divided_patients(cases: Iterable[Grouped]) -> list[list[str]]:
     known = {*names.values()}
     by_patient: dict[str, list[str]] = {}
     for name, patient in sorted(names.items()):
-        first = re.sub(r"(?<=\d)_[2-9]$", "", patient)
+        first = re.sub(r"(?<=\d)_([2-9]|[^\W\d_]+)$", "", patient)
         by_patient.setdefault(first if first in known else patient, []).append(name)
     return [
         alike

@@ -778,6 +778,7 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
         (("P-7", "P7", "P7_", "p_7_2"), ("P77", "P8-2")),
         (("visit1_P1", "Visit 2-P1", "pre_P1", "CC_P1"), ("visit1_P2", "visit3")),
         (("P1 (left)", "P1 (right)", "P1[2]"), ("P2 (left)",)),
+        (("P1", "P1 - 副本", "P1_backup", "P1-neu"), ("P2_final", "P3_neu")),
         (("S01V1", "S01V2", "S01 day3"), ("S02V1", "S1")),
     ],
     ids=str,
