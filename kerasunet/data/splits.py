@@ -1,7 +1,7 @@
 """Seeded splits that keep a group in one part and are the same on every machine.
 
-The order of groups comes from SHA-256, not from a random generator, whose stream may change
-between library versions. Training sets are nested: the first 10 images are among the first 20.
+Their order comes from SHA-256, as random generators change between library versions. Training sets
+are nested: the first 10 images are among the first 20.
 """
 
 from __future__ import annotations
@@ -20,17 +20,22 @@ from kerasunet.schema import typed
 
 _TERTILES, _MOST_YEARS = 3, 5  # More years than those are numbers of patients.
 _YEAR = re.compile(r"(19|20)\d\d")
+_VIEW = (
+    r"[lr]|left|right|od|os|[lr]?[ _-]?(cc|mlo)|ap|pa|lat(eral)?|frontal|axial|sag(ittal)?|"
+    r"cor(onal)?|trans(vers(e|al))?|long(itudinal)?|b[ _-]?mode|doppler|elastography|flair|dwi|adc|"
+    r"t[12]w|before|after|pre|post|old|new|copy|baseline|bl|re(scan|test|peat)|"
+    r"(follow[ _-]?up|fu)[ _-]?\d*|\d+[ _-]?(day|week|month|mo|year)s?"
+)
+_VISIT = r"(v|t|tp|ses|session|visit|scan|exam|study|day|week|month|year)[ _-]?\d+"
 _OF_VISIT = re.compile(
     r"(?!\d\d?[_.-]\d\d?[_.-]\d{4}$)"  # A date alone.
-    r"(.*\d.*?)(?:[ _.-]*\(\d+\)|[ _.-]+((19|20)\d\d([_.-]?\d\d){0,2}|[lr]|left|right|od|os|"
-    r"[lr]?[ _-]?(cc|mlo)|ap|pa|lat(eral)?|frontal|axial|sag(ittal)?|cor(onal)?|trans(vers(e|al))?|"
-    r"long(itudinal)?|b[ _-]?mode|doppler|elastography|flair|dwi|adc|t[12]w|before|after|"
-    r"pre|post|old|new|copy|baseline|bl|re(scan|test|peat)|(follow[ _-]?up|fu)[ _-]?\d*|"
-    r"\d+[ _-]?(day|week|month|mo|year)s?|(v|t|tp|ses|session|visit|scan|exam|study|day|week|month|"
-    r"year)[ _-]?\d+))",
+    rf"(.*\d.*?)(?:[ _.-]*[(\[]\d+[)\]]|[ _.([-]+((19|20)\d\d([_.-]?\d\d){{0,2}}|{_VIEW}|{_VISIT})"
+    r"[)\]]?|(?<=\d)(v|tp|ses|session|visit|day|week|month)\d+)",
     re.IGNORECASE,
 )
-_SIDE_FIRST = re.compile(r"^(l|r|left|right|od|os)[ _.-]+(?=.*\d)", re.IGNORECASE)
+_VISIT_FIRST = re.compile(
+    rf"^({_VIEW})[ _.-]+(?=.*\d)|^(?![vt]\d){_VISIT}[ _.-]+(?=.*[^\W\d_].*\d)", re.IGNORECASE
+)
 _OF_EXAM = re.compile(r"(.*\d)[a-z]", re.IGNORECASE)
 
 
@@ -181,14 +186,8 @@ def _seeded_groups(
     names = sorted(members, key=lambda name: hashlib.sha256(f"{seed}\t{name}".encode()).digest())
     labels = {name: min(case.label for case in members[name]) for name in names}
     thirds = _thirds(members, names, labels, sizes=sizes) if sizes is not None else {}
-    groups = [
-        _Group(
-            name,
-            tuple(sorted(case.key for case in members[name])),
-            (labels[name], thirds.get(name, 0)),
-        )
-        for name in names
-    ]
+    keys = {name: tuple(sorted(case.key for case in members[name])) for name in names}
+    groups = [_Group(name, keys[name], (labels[name], thirds.get(name, 0))) for name in names]
     return sorted(groups, key=lambda group: group.stratum)
 
 
@@ -200,13 +199,8 @@ def _thirds(
     sizes: Mapping[str, float],
 ) -> dict[str, int]:
     """Return the third of its label that each group is in by mean size: 0, 1 or 2."""
-    unknown = [
-        case.key
-        for name in names
-        for case in members[name]
-        if not math.isfinite(sizes.get(case.key, math.nan))
-    ]
-    if unknown:
+    keys = [case.key for name in names for case in members[name]]
+    if unknown := [key for key in keys if not math.isfinite(sizes.get(key, math.nan))]:
         raise ValueError(f"sizes has no finite size for {sorted(unknown)}")
     mean = {n: sum(sizes[case.key] for case in members[n]) / len(members[n]) for n in names}
     by_label: dict[str, list[str]] = defaultdict(list)
@@ -327,15 +321,20 @@ class GroupedKey(NamedTuple):
 def divided_patients(cases: Iterable[Grouped]) -> list[list[str]]:
     """Return names of groups that differ only in a year, visit, side or view: `P1_2020`, `P1_left`.
 
-    Or one has a letter more, as of a second examination: `P1` and `P1a`. Many numbers that look
-    like years, such as `site1_1999` to `site1_2006`, are those of patients.
+    Or in what divides them, as `P1` and `P-1`, or in a letter, word or number more, as `P1`,
+    `P1a` and `P1 2`. Many numbers that look like years, as `site1_1999` …, are those of patients.
     """
-    by_patient: dict[str, list[str]] = {}
-    for name in sorted({case.group for case in cases if case.group != case.key}):
-        one = _SIDE_FIRST.sub("", name)
+    names = {case.group: "" for case in cases if case.group != case.key}
+    for name in names:
+        one = _VISIT_FIRST.sub("", name)
         found = _OF_VISIT.fullmatch(one) or _OF_EXAM.fullmatch(one)
-        patient = re.sub("[ _.-]+", "_", found[1] if found else one).casefold()
-        by_patient.setdefault(patient, []).append(name)
+        patient = re.sub(r"[\W_]+", "_", found[1] if found else one).casefold().strip("_")
+        names[name] = re.sub(r"(?<=[^\W\d_])_(?=\d)", "", patient) or name
+    known = {*names.values()}
+    by_patient: dict[str, list[str]] = {}
+    for name, patient in sorted(names.items()):
+        first = re.sub(r"(?<=\d)_([2-9]|[^\W\d_]+)$", "", patient)
+        by_patient.setdefault(first if first in known else patient, []).append(name)
     return [
         alike
         for alike in by_patient.values()

@@ -503,6 +503,16 @@ SIDES = [f"case{n}_{side}" for n in range(1, 13) for side in ("left", "right")]
             r"^\d+_(?=\d*[a-f])([0-9a-f]{8,})_",
             "8 patients, such as 0013a14b80a8591 (20586908_00",
         ),
+        (
+            [f"img_{n % 6}_patient_{n // 6}" for n in range(COUNT)],
+            r"(?i)(?<=[ _.\-])((?:patient|pat|subject|subj|sub|pid|mrn)[ _.\-]?\d+)",
+            "4 patients, such as patient_0 (img_0_patient_0, img_1_patient_0",
+        ),
+        (
+            [f"slice{n % 6}_P{n // 6}" for n in range(COUNT)],
+            r"(?i)[ _.\-]((?:p|pt|case)\d+)$",
+            "4 patients, such as P0 (slice0_P0, slice1_P0",
+        ),
     ],
 )
 def test_patients_are_proposed_and_the_pattern_takes_them(scans, names, pattern, words):

@@ -194,6 +194,8 @@ def test_a_mask_among_the_images_is_no_image(tmp_path, image, copy):
 
 @pytest.mark.parametrize(("folders", "are_objects"), [
     (("masks_lung", "masks_heart"), True), (("masks_left_lung", "labels_heart"), True),
+    (("masks (left)", "masks (right)"), True), (("masks_class_1", "masks_class_2"), True),
+    (("masks_reader_1", "masks_reader_2"), False), (("masks (1)", "masks (2)"), False),
     (("masks_v1", "masks_v2"), False), (("masks_final", "masks_corrected"), False),
     (("masks_lung", "masks_lung"), False),
 ])  # fmt: skip
@@ -204,7 +206,7 @@ def test_masks_of_patients_in_folders_called_after_objects(tmp_path, folders, ar
     if not are_objects:
         assert all(map(paired, load(tmp_path).cases))
         return
-    names = [folder.split("_", 1)[1] for folder in folders]
+    names = [re.split("[_ (]+", folder, maxsplit=1)[1].rstrip(")") for folder in folders]
     with pytest.raises(ValueError, match=f"has several objects, {', '.join(names)}"):
         load(tmp_path)
     assert load(tmp_path, objects=names[:1]).cases[0].load().mask.any()
@@ -579,6 +581,7 @@ def test_a_mask_that_may_be_of_two_images_is_refused(tmp_path, beside, ending):
 COPIES = (
     *("a_mask (1)", "a_mask(1)", "a_mask 2", "a_mask copy", "a_mask - Kopie (2)"),
     *("a_mask (Anna's conflicted copy 2024-01-05)", "a_mask-DESKTOP-AB12CD"),
+    *("a_mask - コピー", "a_mask - 副本 (2)", "a_mask - копия", "a_mask - 복사본"),
     *("a_mask_20240131", "a_mask_2024-01-31", "a_mask_2024-01-31_12.30.05", "a_mask_copy2"),
 )
 
@@ -772,6 +775,11 @@ def test_check_names_folders_that_look_like_several_of_each_patient(tmp_path):
         (("P1", "P1_rescan", "P1 - Copy"), ("P2_new",)),
         (("left_P1", "right_P1"), ("left_P2", "R_P3")),
         (("Patient 1", "patient_1"), ("patient-2",)),
+        (("P-7", "P7", "P7_", "p_7_2"), ("P77", "P8-2")),
+        (("visit1_P1", "Visit 2-P1", "pre_P1", "CC_P1"), ("visit1_P2", "visit3")),
+        (("P1 (left)", "P1 (right)", "P1[2]"), ("P2 (left)",)),
+        (("P1", "P1 - 副本", "P1_backup", "P1-neu"), ("P2_final", "P3_neu")),
+        (("S01V1", "S01V2", "S01 day3"), ("S02V1", "S1")),
     ],
     ids=str,
 )
@@ -799,6 +807,7 @@ def test_groups_of_one_patient_but_for_a_year_visit_or_side_are_named(
         ("L", "R7"),
         tuple(f"site1_{number}" for number in range(1997, 2003)),
         ("15.01.2020", "15.01.2021"),
+        ("1_2", "1_3", "12", "A1_1", "A1_2", "T1_3", "v1_4", "v2_4", "3_1_2"),
     ],
 )
 def test_folders_of_different_patients_are_not_named(tmp_path, names):
@@ -1806,8 +1815,8 @@ ROWS = {
     "folders of several kinds, such as `cyst/` and `P7/`": (
         test_folders_of_several_kinds_are_refused_by_kind
     ),
-    "folders such as `001_L/` and `001_R/`, `P1_CC/` and `P1_MLO/`, `P1/` and `P1a/`, "
-    "or `P1_2020/` and `P1_2021/`": (
+    "folders such as `001_L/` and `001_R/`, `P1_CC/` and `P1_MLO/`, `visit1_P1/` and `visit2_P1/`, "
+    "`P1/` and `P1a/`, `P1/` and `P-1/`, or `P1_2020/` and `P1_2021/`": (
         test_groups_of_one_patient_but_for_a_year_visit_or_side_are_named
     ),
     "`train/` and `train_masks/`, `val/` and `valannot/`, `test-image/` and `test-mask/`; ISIC's "

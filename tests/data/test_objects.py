@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -271,13 +272,36 @@ def test_numbers_after_the_name_of_an_object_are_parts_of_it(tmp_path):
     assert "has several objects, heart, lung" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("names", [("1_lung", "2_heart"), ("[1]_lung", "[2]_heart")])
-def test_numbers_before_the_names_of_objects_do_not_mix_them(tmp_path, names):
+NAMES = [
+    *(("_1_lung", "_2_heart"), ("_[1]_lung", "_[2]_heart"), (" (lung)", " (heart)")),
+    *((" - lung", " - heart"), ("_lung (1)", "_heart (1)"), ("_[lung]", "_1 (heart)")),
+    *(("_lung_1a", "_heart_1_2"), ("__lung", "__heart_01")),
+]
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_numbers_and_brackets_about_the_names_of_objects_do_not_mix_them(tmp_path, names):
+    for case in images(tmp_path):
+        for name, mask in zip(names, (LUNG, HEART), strict=True):
+            write(tmp_path / "masks" / f"{case}_mask{name}.png", 255 * mask.astype(np.uint8))
+    assert re.search("has several objects, (lung, heart|heart, lung)", refusal(tmp_path))
+    np.testing.assert_array_equal(labels_in(tmp_path, "lung"), LUNG)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(("class_1", "class_2"), ("reader 1", "reader 2"), ("left_organ_1", "left_organ_2")),
+        *(("L4_L5", "L5_S1"), ("lung_v1", "lung_v2"), ("left+right", "upper & lower")),
+    ],
+)
+def test_numbers_of_classes_annotators_and_versions_are_no_parts(tmp_path, names):
     for case in images(tmp_path):
         for name, mask in zip(names, (LUNG, HEART), strict=True):
             write(tmp_path / "masks" / f"{case}_mask_{name}.png", 255 * mask.astype(np.uint8))
-    assert "has several objects, lung, heart" in refusal(tmp_path)
-    np.testing.assert_array_equal(labels_in(tmp_path, "lung"), LUNG)
+    assert f"has several objects, {', '.join(names)}; say which" in refusal(tmp_path)
+    for name, mask in zip(names, (LUNG, HEART), strict=True):
+        np.testing.assert_array_equal(labels_in(tmp_path, name), mask)
 
 
 def test_a_mask_whose_name_says_no_object_beside_others_that_do_is_refused(tmp_path):

@@ -54,15 +54,15 @@ from kerasunet.objects import ObjectChoice, objects_of
 _SEPARATOR, _ANYTHING = r"[ _.\-]", r"[^ _.\-]+"
 _MOST_PARTS = 4
 _FEWEST, _MOST_IMAGES, _LARGEST_SHARE = 3, 20, 1 / 3
-_EXAMPLES, _NAMES = 3, 2
 _PLAIN = (r"\d+", "[A-Z]+", "[a-z]+", r"[A-Z]+\d+", r"[a-z]+\d+", "[A-Za-z]+", r"[A-Za-z]+\d+")
-_SIDE = r"^(.*\d)[A-Za-z]$"
+_SAID = r"(?i)(?<=[ _.\-])((?:patient|pat|subject|subj|sub|pid|mrn)[ _.\-]?\d+)"
+_SIDE, _LAST = r"^(.*\d)[A-Za-z]$", r"(?i)[ _.\-]((?:p|pt|case)\d+)$"
 _HASHED = r"^\d+_(?=\d*[a-f])([0-9a-f]{8,})_"
 _NO_PATIENTS = {
     *("benign", "malignant", "normal", "abnormal", "healthy", "tumor", "tumour", "lesion", "cyst"),
-    *("left", "right", "train", "val", "test", "positive", "negative", "male", "female"),
+    *("left", "right", "train", "val", "test", "positive", "negative", "male", "female", "slice"),
 }
-_FEW_FOLDERS, _FEW_OBJECTS = 10, 20
+_FEW_FOLDERS, _FEW_OBJECTS, _EXAMPLES, _NAMES = 10, 20, 3, 2
 _COUNTED = re.compile(r"(?i)(image|img|im|frame|slice|scan|us|x|picture|photo|file)?[ _-]*\d+")
 _DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
 _MOST_FOR_CROPS = 500  # With more images, the search takes seconds.
@@ -262,16 +262,17 @@ def _are_patients(groups: Sequence[str]) -> bool:
 
 
 def _patterns(names: Sequence[str]) -> Iterator[str]:
-    """Yield patterns for the first part of all names, the first two …, a side, INbreast's names."""
+    """Yield patterns for a patient who is called so, the first parts of names, a side, the last."""
     parts = [re.split(_SEPARATOR, name) for name in names]
     separators = [re.findall(_SEPARATOR, name) for name in names]
+    yield _SAID
     text = ""
     for index in range(min(min(map(len, separators), default=0), _MOST_PARTS)):
         text += _described({words[index] for words in parts}, _ANYTHING)
         after = _described({found[index] for found in separators}, _SEPARATOR)
         yield f"^({text}){after}"
         text += after
-    yield from (_SIDE, _HASHED)
+    yield from (_SIDE, _HASHED, _LAST)
 
 
 def _described(words: set[str], otherwise: str) -> str:

@@ -38,10 +38,11 @@ _WORD = r"(?:^|[_ -])(?:{})(?=$|[_ -]|\d)"
 OF_IMAGE = re.compile(_WORD.format("images?|imaging|imgs?|scans?|volumes?"), re.IGNORECASE)
 OF_MASK = re.compile(_WORD.format(f"masks?|annotations|labels|{OTHER_WORDS}"), re.IGNORECASE)
 _OF_DRIVE = re.compile(r"(\d\d)_(training|test)")
+_COPY = "copy|kopi[eao]|copie|c[oó]pia|kopya|копия|コピー|副本|拷[贝貝]|복사본|사본"
 # What programs and people add to the name of a copy or a version: "- Copy", "_2024-01-31T1200" …
-_OF_COPY = re.compile(
-    r"[_ -]+(copy|kopi[ea]|copie|c[oó]pia)(?![^\W\d_])[_ -]?(\(\d+\)|\d*)"
-    r"|[_ -]*\([^()]*\b(copy|kopi[ea]|copie|c[oó]pia)\b[^()]*\)"
+OF_COPY = re.compile(
+    rf"[_ -]+({_COPY})(?![^\W\d_])[_ -]?(\(\d+\)|\d*)"
+    rf"|[_ -]*\([^()]*\b({_COPY})\b[^()]*\)"
     r"|-(desktop|laptop)-[a-z\d]+(-\d+)?$"
     r"|(^|[_ -]+)\(?(19|20)\d\d[_.-]?(0[1-9]|1[0-2])[_.-]?(0[1-9]|[12]\d|3[01])"
     r"([t_ -]?([01]\d|2[0-3])[:.-]?[0-5]\d([:.-]?[0-5]\d)?)?\)?(?!\d)",
@@ -203,7 +204,7 @@ def _check_images(images: Files, masks: Files) -> None:
 
 def _has_copies(rests: Collection[str]) -> bool:
     """Return whether endings differ only in what tells copies apart; any others are of parts."""
-    originals = [_OF_COPY.sub("", rest) for rest in rests]
+    originals = [OF_COPY.sub("", rest) for rest in rests]
     numbered = filter(_OF_NUMBERED_COPY.search, originals)
     copied = {_OF_NUMBERED_COPY.sub("", original) for original in numbered}
     return len({*originals}) < len(originals) or not copied.isdisjoint(originals)

@@ -1,7 +1,4 @@
-"""Tables that come with images: CSV files, groups and their names, the classes of mask files.
-
-Classes are told by the value or color of a mask file, or by its name.
-"""
+"""Tables that come with images: CSV files, groups, classes by value, color or name of a mask."""
 
 from __future__ import annotations
 
@@ -24,14 +21,17 @@ _MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
 _MOST_COLUMNS, _LONGEST_HEADER = 1000, 1 << 16
 _CLASS_AT_END = re.compile(
     rf"[_-](?:masks?|annotations|labels|{pairing.OTHER_WORDS})"
-    r"[_ -](?:[\W\d_]*\d\]?(?:[_ -]|(?=[^\W\d_]{3})))?(?!of[_ -]?\d)"
-    r"([^\W\d_][^\W_]*(?:[_ -][^\W\d_]+)*?)(?:[_ -]\d+)?$",
+    r"[\W_]+(?:[\W\d_]*\d(?:[\W_]+|(?=[^\W\d_]{3})))?(?!of[_ -]?\d)"
+    r"([^\W\d_][^\W_]*(?:(?:[^\w.]|_)+[^\W\d_][^\W_]*)*)((?:[\W_]+\d+[^\W\d_]?)*)[\W_]*$",
     re.IGNORECASE,
 )
+_NUMBERED = re.compile(  # A number after these tells classes or annotators apart, and no parts.
+    "(?i).*(class|label|category|organ|type|grade|version|annotator|reader|rater|observer|expert)"
+)
 _MASKS_OF_CLASS = re.compile(  # Not of a part, a version or a kind of file.
-    r"(?i)(?:mask|label)s?[_ -](?!train|val|test|final|correct|refine|new|old|clean|fix|check|"
+    r"(?i)(?:mask|label)s?[_ (\[-]+(?!train|val|test|final|correct|refine|new|old|clean|fix|check|"
     "revis|manual|auto|bin|png|tif|nii|mha|all|raw|out|pred|merge|full|small|resize|crop)"
-    r"([^\W\d_]{3,}(?:[_ -][^\W\d_]+)*)"
+    r"((?:class|label|category|organ|type|grade)[_ -]\d+|[^\W\d_]{3,}(?:[_ -][^\W\d_]+)*)[)\]]?"
 )
 _WHOLE = re.compile(r"(\d+)[.,]0+")
 _LEADING_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)")
@@ -280,8 +280,7 @@ def with_background(classes: Classes) -> Classes:
 def classes_of_files(files: Iterable[FileCase]) -> dict[Path, str]:
     """Return the class of each mask file whose folder or name says it.
 
-    Those are `masks/heart/x.png` or `masks_heart/x.png`, a folder a class, and `x_mask_heart.png`,
-    `x_mask_heart_1.png`, `x_mask_1_heart.png`.
+    As `masks/heart/x.png`, `masks_heart/x.png`, `x_mask_heart_1.png` or `x_mask (heart).png` do.
     """
     return {
         path: name
@@ -311,8 +310,8 @@ def check_named(files: Iterable[FileCase], classes: Mapping[Path, str], *, chose
 def _class_in_name(mask: Path, image: Path) -> str:
     """Return the class that the name of a mask says beyond that of its image; empty for none."""
     stems = (image_stem(mask.name) or mask.name, image_stem(image.name) or image.name)
-    match = _CLASS_AT_END.search(stems[0].removeprefix(stems[1]))
-    return match[1] if match else ""
+    match = _CLASS_AT_END.search(pairing.OF_COPY.sub("", stems[0].removeprefix(stems[1])))
+    return match[1] + match[2] * bool(_NUMBERED.fullmatch(match[1])) if match else ""
 
 
 def _class_of_folder(mask: Path, case: FileCase) -> str:
