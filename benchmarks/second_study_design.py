@@ -59,7 +59,7 @@ FLOAT32, AGAIN = "-float32", "-again"
 SEARCHES, SEARCHES_EACH = "searches", 5
 """Folder of the choices of `auto:search`, and how many training sets of a cell it chooses for."""
 ADDED = ("shenzhen-80", "jsrt-80")
-"""Cells that the protocol does not have: no hypothesis is about them."""
+"""Cells that stage 2 of the protocol does not have: no hypothesis is about them."""
 RGN_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 

@@ -83,7 +83,10 @@ def evidence(options: argparse.Namespace) -> int:
             rows += _evidence_of(cell, stage, cases)
     pd.DataFrame(rows).to_csv(EVIDENCE, index=False, float_format="%.4f")
     print(f"{len(rows)} findings are in kerasunet/layer_selection/{EVIDENCE.name}\n")
-    print("| kind | images | start | tune | behind the best, expected | Dice in the studies |")
+    print(
+        "| kind | images | start | tune | behind the best, expected | Dice in the studies "
+        "(worst and best training set) |"
+    )
     print("|---|---|---|---|---|---|")
     for modality, size, start in QUESTIONS:
         print(f"| {modality} | {size} | {START_WORDS[start]} | {_advice(modality, size, start)} |")
@@ -128,6 +131,8 @@ def _print_searches(output: Path) -> None:
             continue
         chosen = {int(f.stem.rpartition("-")[2]): read_json(f)["strategy"] for f in files}
         halves = Halves.of(output / "strategies" / cell.name)
+        if halves is None or not {*chosen.values()} <= {*halves.strategies}:
+            raise ValueError(f"{cell.name}: lacks runs of what was chosen, {chosen}")
         lost = np.array([halves.regrets(text, fold) for fold, text in chosen.items()])
         counts = Counter(chosen.values()).most_common()
         listed = ", ".join(f"`{text}` ({count})" for text, count in counts)
@@ -229,7 +234,7 @@ def _evidence_of(cell: Cell, stage: str, cases: pd.DataFrame) -> Iterator[dict]:
             "lowest": dice.min(),
             "highest": dice.max(),
             "behind": behind.mean(),
-            "error": behind.std(ddof=1) / len(behind) ** 0.5,
+            "error": behind.std(ddof=1) / (len(behind) ** 0.5 if cell.disjoint else 1),
             "sets": len(behind),
             "stage": stage,
         }

@@ -46,8 +46,9 @@ class Objects:
         if isinstance(self.names, str | list):
             names = (self.names,) if isinstance(self.names, str) else tuple(self.names)
             object.__setattr__(self, "names", names)
-        if not self.names or not all(self.names) or len(set(self.names)) < len(self.names):
-            raise ValueError(f"objects {', '.join(self.names) or 'none'}: give each its own name")
+        given = self.names if isinstance(self.names, tuple) else ("", "")
+        if not 0 < len({n for n in given if isinstance(n, str) and n}) == len(given):
+            raise ValueError(f"objects {self.names or 'none'}: list them, each with its own name")
         most = MOST_OVERLAPPING if self.overlapping else MOST_EXCLUSIVE
         if len(self.names) > most:
             kind = "overlapping " * self.overlapping + "objects"
@@ -206,9 +207,8 @@ class ObjectChoice:
                 "such as nodule, cyst,mass, lungs=150,200 or tumor=#ff0000"
             )
         if len(set(sources)) < len(sources):
-            raise ValueError(
-                f"--objects {text!r}: names a value twice; a color is written as one, #ff0000"
-            )
+            told = "names a value twice; a color is written as one, #ff0000"
+            raise ValueError(f"--objects {text!r}: {told}")
         return cls(sources, name.strip())
 
 

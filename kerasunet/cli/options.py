@@ -22,8 +22,7 @@ from kerasunet.training.settings import Architecture, FinetuneSettings, Optimiza
 if TYPE_CHECKING:
     from kerasunet.data.cases import DataSet
 
-_MOST_BOTTLENECK_FILTERS = 2048
-_MOST_REMARKS = 10
+_MOST_BOTTLENECK_FILTERS, _MOST_REMARKS = 2048, 10
 _MOST_ALIKE, _SHOWN_ALIKE, _NAMED = 5, 3, 20
 _OBJECT_CHOICE = ("objects", "overlapping", "mask_threshold")
 
@@ -250,18 +249,19 @@ def printable(text: str) -> str:
 
 def condensed(lines: Iterable[str]) -> Iterator[str]:
     """Yield lines such as `FILE: fault`; of many that say the same, the first and other names."""
-    alike: dict[str, list[tuple[str, Path]]] = {}
+    alike: dict[Any, list[str]] = {}
     for line in lines:
-        path, what = Path(line.partition(": ")[0]), line.partition(": ")[2]
-        key = re.sub(r"[\d.,]+", "", what.replace(path.stem, "")) or line
-        alike.setdefault(key, []).append((line, path))
+        path, _, what = line.partition(": ")
+        key = re.sub(r"[\d.,]+", "", what.replace(Path(path).stem, "")) if what else object()
+        alike.setdefault(key, []).append(line)
     for found in alike.values():
         shown = len(found) if len(found) <= _MOST_ALIKE else _SHOWN_ALIKE
-        yield from (line for line, _ in found[:shown])
-        if hidden := [path.name for _, path in found[shown:]]:
-            names = ", ".join(hidden[:_NAMED]) + (", …" if len(hidden) > _NAMED else "")
-            indent = re.sub(r"\S.*", "", found[0][0])
-            yield f"{indent}… and {len(hidden):,} more like these: {names}"
+        yield from found[:shown]
+        if hidden := [line.partition(": ")[0] for line in found[shown:]]:
+            folder = os.path.commonprefix(hidden).rpartition("/")[0]
+            names = [path.removeprefix(f"{folder}/").strip() for path in hidden[:_NAMED]]
+            start = f"{re.sub(r'[^ ].*', '', found[0])}… and {len(hidden):,} more like these: "
+            yield start + ", ".join(names) + (", …" if len(hidden) > _NAMED else "")
 
 
 def tell_subfolders(folder: Path) -> None:

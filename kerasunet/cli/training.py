@@ -246,8 +246,8 @@ def _pretraining_report(trained: runs.Pretrained) -> str:
         _how_to_load(trained.files.model),
     ]
     if seen := trained.summary.get("validation_seen"):
-        told = f"was trained on {seen} of these cases, so Dice is too optimistic"
-        lines.insert(1, f"WARNING: the model, or its start, {told}")
+        told = f"has seen {seen} of these cases, or others of their patients"
+        lines.insert(1, f"WARNING: the model, or its start, {told}, so Dice is too optimistic")
     return "\n".join([*lines, CONSTANT] if trained.summary["constant_prediction"] else lines)
 
 

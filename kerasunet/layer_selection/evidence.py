@@ -142,13 +142,13 @@ class Evidence:
         Returns:
             By text of the strategy, best first; empty if no study had such a start.
         """
+        known = [one for one in self.findings if one.start == nearness]
+        sizes = [one.images for one in known if modality in (None, modality_of(one.data))]
+        sizes = sizes or [one.images for one in known] or [images]
+        asked = min(max(images, min(sizes)), max(sizes))
         found: dict[str, list[Finding]] = defaultdict(list)
-        sizes = []
-        for one in self.findings:
-            if one.start == nearness:
-                found[one.strategy].append(one)
-                sizes += [one.images] * (modality in (None, modality_of(one.data)))
-        asked = min(max(images, min(sizes)), max(sizes)) if sizes else images
+        for one in known:
+            found[one.strategy].append(one)
         beliefs = {text: _pooled(some, modality, asked) for text, some in found.items()}
         return dict(sorted(beliefs.items(), key=lambda item: item[1].behind))
 

@@ -295,7 +295,7 @@ def failures_in_words(model: str, kind: str, worst: Mapping[str, float] | None) 
     source, cases = f"simulated-{kind}:100", [f"{k}, {v:.3f}" for k, v in (worst or {}).items()]
     how = f"`kerasunet panel --data {source} --models {model}` draws the worst one."
     told = f"The worst cases of `{source}`, with their Dice: {'; '.join(cases)}. {how}"
-    return ["## Where it fails", "", told, ""] if worst else []
+    return ["## Worst simulated cases", "", told, ""] if worst else []
 
 
 def metrics_table(summary: Mapping[str, Any]) -> list[str]:

@@ -43,7 +43,7 @@ from kerasunet.schema import COUNT, FLAG, NUMBERS, TEXT, TEXTS, Kind, faults, wh
 MOST_BYTES = 4 << 20
 _REMEDY, _FAULTS_SHOWN = "restore it from its source", 5
 _MOST_FILTERS, _DEEPEST = 2048, 8
-_START_SAW = "; {} was trained on {} of them, or chosen by them"
+_START_SAW = "; {} has seen {} of them, or others of their patients"
 _ARCHITECTURE = {
     "base_filters": whole(1, _MOST_FILTERS),
     "depth": whole(1, _DEEPEST),
@@ -340,9 +340,9 @@ def _lines(card: ModelCard) -> list[str]:
         "",
         *_other_evaluations(card),
         *left_out_table(card.left_out),
-        *failures_in_words(card.name, card.kind_of_image, card.failures),
         POLICY,
         "",
+        *failures_in_words(card.name, card.kind_of_image, card.failures),
         "## Data",
         "",
         *data_notes(card.data, card.evaluation_data, card.evaluations),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import warnings
 from dataclasses import replace
@@ -20,6 +21,7 @@ from kerasunet.files import (
     remove_left,
     require_replaceable,
     sha256,
+    strict,
     temporary_folder,
     write_atomically,
     writing,
@@ -135,7 +137,7 @@ def _is_made(path: Path, card: ModelCard) -> bool:
     if not path.is_file() or not path.with_suffix(".json").is_file():
         return False
     known = read_card(path.with_suffix(".json"))
-    asked, found = (json.loads(json.dumps(one.to_json())) for one in (card, known))
+    asked, found = (json.loads(json.dumps(strict(one.to_json()))) for one in (card, known))
     same = all(asked.get(name) == found.get(name) for name in _SAME)
     return same and sha256(path) == known.sha256
 
@@ -177,7 +179,7 @@ def _metrics(found: StudyResults) -> dict[str, Any]:
         (row,) = summarize(found, name).itertuples()
         metrics[name] = {"mean": row.mean, "low": row.low, "high": row.high, "n": cases}
     for name in ("missed", "false_alarm", "empty_truth"):
-        metrics[name] = round(metrics[name] * cases / metrics["n"])
+        metrics[name] = math.ceil(metrics[name] * cases / metrics["n"])
     if found.of_objects is not None:
         metrics["objects"] = {name: _metrics(found.of(name)) for name in found.objects}
     return {**metrics, "n": cases}

@@ -220,7 +220,7 @@ def _restored(
     known = history.read_text("utf-8", errors="replace") if history.is_file() else ""
     if not _as_csv(state.history).startswith(known):
         told = f"is not the history of the training in {checkpoint.name}, or was edited"
-        raise ValueError(f"{history}: {told}; restore it, or start over with --restart")
+        raise ValueError(f"{history}: {told}; restore it, or {MOVE}")
     write_text(history, _as_csv(state.history))
     return state
 

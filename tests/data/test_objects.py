@@ -374,6 +374,9 @@ def test_objects_that_cannot_be_told_apart_are_refused(names, message):
 def test_a_text_is_one_name_and_a_list_keeps_its_order():
     assert Objects("lesion") == Objects(("lesion",)) and not Objects("lesion").several
     assert Objects(["b", "a"]).names == ("b", "a")
+    for unordered in ({"a", "b"}, None, ("a", 3)):
+        with pytest.raises(ValueError, match="list them, each with its own name"):
+            Objects(unordered)
 
 
 def test_resizing_keeps_the_union_and_invents_no_label():

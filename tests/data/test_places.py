@@ -467,6 +467,28 @@ def test_points_in_time_are_those_that_the_file_states(tmp_path, mask):
         np.testing.assert_array_equal(read(path, image, frame), expected)
 
 
+@pytest.mark.parametrize("times", [(1, 2, 3), (2, 3, 1)], ids=["in order", "out of order"])
+def test_times_that_the_mask_alone_states_are_those_of_its_frames(tmp_path, times):
+    """In the order of the file they are the image's, else nothing tells which they are of."""
+
+    def at_one_place(name, frames, stated):
+        ds = pydicom.dcmread(enhanced(tmp_path / name, frames))
+        for time, frame in zip(stated, ds.PerFrameFunctionalGroupsSequence, strict=True):
+            frame.PlanePositionSequence[0].ImagePositionPatient = at(0)
+            if time:
+                frame.FrameContentSequence = [item(TemporalPositionIndex=time)]
+        return save(ds, tmp_path / name)
+
+    image = at_one_place("x.dcm", PIXELS, (None, None, None))
+    mask = at_one_place("m.dcm", MASKS.astype(np.uint16), times)
+    if times == (1, 2, 3):
+        for frame in range(3):
+            np.testing.assert_array_equal(read(mask, image, frame), MASKS[frame])
+    else:
+        with pytest.raises(ValueError, match=r"x\.dcm states no times, so nothing tells which"):
+            read(mask, image, 0)
+
+
 @pytest.mark.parametrize("step", [STEP, -STEP])
 @pytest.mark.parametrize("kind", ["NM", "secondary capture", "RT Dose"])
 def test_stacks_that_state_the_place_of_the_first_slice_and_the_steps(tmp_path, kind, step):

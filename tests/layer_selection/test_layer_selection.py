@@ -102,14 +102,15 @@ def test_beyond_what_was_studied_the_nearest_number_of_images_is_taken():
     for start, few, many in (("far", 20, 80), ("close", 20, 20)):
         asked = [published.strategies(start, "ultrasound", n) for n in (1, few, many, 5000)]
         assert asked[0] == asked[1] and asked[2] == asked[3]
+    of_photographs = [published.strategies("far", "photograph", images) for images in (80, 200)]
+    assert of_photographs[0] == of_photographs[1], "a kind that no study had"
 
 
 def test_little_evidence_of_another_kind_is_uncertain():
     xray = Evidence((finding("all", 0.0, data="jsrt"), finding("all", 0.0, data="shenzhen")))
     own = Evidence((finding("all", 0.0), finding("all", 0.0, data="busi")))
     errors = [e.strategies("far", "ultrasound", 20)["all"].error for e in (own, xray)]
-    assert errors[0] == pytest.approx(0.0072, abs=5e-4)
-    assert errors[1] == pytest.approx(0.0225, abs=5e-4)
+    assert 0.005 < errors[0] < errors[1] / 2
 
 
 def test_data_sets_that_disagree_make_a_belief_uncertain():

@@ -92,7 +92,7 @@ def test_a_card_says_if_nobody_knows_what_its_start_was_trained_on(tiny_model_fi
 
     known = card_of(tiny_model_file)
     assert (
-        "## Held-out cases; its start was trained on 4 of them, or chosen by them\n"
+        "## Held-out cases; its start has seen 4 of them, or others of their patients\n"
         in known.to_markdown()
     )
     assert models.ModelCard.from_json(known.to_json()) == known

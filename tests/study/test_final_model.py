@@ -76,7 +76,7 @@ def test_what_you_added_to_a_study_stays(call_cli, tiny_model_file):
     assert "warning: start.keras has seen 6 of the 6 held-out cases, or others" in done.stderr
     assert "the start, start.keras, has seen 6 of the 6 held-out cases, or others" in done.stdout
     card = Path("study/model.md").read_text(encoding="utf-8")
-    assert "## Held-out cases; its start was trained on 6 of them, or chosen by them" in card
+    assert "## Held-out cases; its start has seen 6 of them, or others of their patients" in card
     evaluated = ["evaluate", "study/model.keras", "--data", "simulated-xray:4", "--record"]
     assert call_cli(*evaluated, "--include-seen").returncode == 0
     record = Path("study/study.json")

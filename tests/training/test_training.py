@@ -684,7 +684,7 @@ def test_validation_cases_that_were_trained_on_are_told(
         run = pretrain(settings, f"run{seen}")
         card = models.card(run.files.model)
         assert (run.summary["validation_seen"], card.start_saw) == (seen, seen)
-        told = f"; it, or its start, was trained on {seen} of them, or chosen by them"
+        told = f"; it, or its start, has seen {seen} of them, or others of their patients"
         assert (told in card.to_markdown()) == (seen > 0)
 
 

@@ -361,11 +361,12 @@ def _is_tissue(region: Dataset) -> bool:
 def _matching_frame(partner: Partner, header: Dataset, frame: int) -> int:
     """Return the mask's frame for an image's: by position if both have one, else of equal number.
 
-    Of several frames at one position it is that of the same time if the mask's header states times,
-    and else the one of equal order.
+    Of several frames at one position it is that of the same time if both files state times, and
+    else the one of equal order.
 
     Raises:
-        Unusable: None of them lies where the image does, or the order of axes is not known.
+        Unusable: None of them lies where the image does, or the order of axes or of points in time
+            is not known.
     """
     planes = dicom_frames.planes(header, frame_count(header))
     if partner.plane is None or all(plane is None for plane in planes):
@@ -375,4 +376,11 @@ def _matching_frame(partner: Partner, header: Dataset, frame: int) -> int:
     if len(found) != partner.times:
         raise Unusable(elsewhere(partner))
     timed = dicom_frames.in_time(header, found)
-    return timed[partner.time] if timed else found[partner.number]
+    if timed and partner.time is not None:
+        return timed[partner.time]
+    if timed and timed != found:
+        raise Unusable(
+            f"its frames are not in the order of time, and {partner.name} states no times, so "
+            "nothing tells which belong together; save the image with its TemporalPositionIndex"
+        )
+    return found[partner.number]

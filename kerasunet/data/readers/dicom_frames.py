@@ -110,19 +110,20 @@ def planes(header: Dataset, count: int) -> list[np.ndarray | None]:
     return [plane(of_frame(header, frame, _MACROS)) for frame in range(count)]
 
 
-def moment(header: Dataset, frame: int) -> tuple[int, int, int]:
+def moment(header: Dataset, frame: int) -> tuple[int, int | None, int]:
     """Return which of the frames at one place a frame is, in two orders, and how many lie there.
 
-    It counts from 0 in the order of the file, and then in that of time. There lie all frames of a
-    loop, one of a stack of slices, and several of slices at several points in time, in any order.
+    It counts from 0 in the order of the file, and then in that of time, if that is stated. There
+    lie all frames of a loop, one of a stack of slices, and several of slices at several points in
+    time, in any order.
     """
     count = frame_count(header)
     if count == 1 or plane(of_frame(header, frame)) is None:
         return 0, 0, 1
     places = [_rounded_place(header, number) for number in range(count)]
     there = [number for number, place in enumerate(places) if place == places[frame]]
-    timed = in_time(header, there) or there
-    return there.index(frame), timed.index(frame), len(there)
+    timed = in_time(header, there)
+    return there.index(frame), timed.index(frame) if timed else None, len(there)
 
 
 def in_time(header: Dataset, frames: Sequence[int]) -> list[int]:

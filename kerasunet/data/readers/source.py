@@ -73,7 +73,7 @@ class Partner:
             which axis is which.
         exif: The EXIF orientation that it was turned by, 1 for none.
         times: How many of its frames lie where this one does, as in a loop.
-        time: Which of these it is in the order of time, from 0.
+        time: Which of these it is in the order of time, from 0; `None` if that is not stated.
         number: Which of these it is in the order of the file, from 0.
     """
 
@@ -87,7 +87,7 @@ class Partner:
     order: str = "stored"
     exif: int = 1
     times: int = 1
-    time: int = 0
+    time: int | None = 0
     number: int = 0
 
 

@@ -327,7 +327,8 @@ def _cut(volume: Volume, whole: np.ndarray, partner: Partner) -> np.ndarray:
             f"it has {times} volumes, such as time points or one per label, unlike {partner.name}; "
             "save only the volume that belongs to the image"
         )
-    time = partner.time if times > 1 else 0
+    in_time = partner.number if partner.time is None else partner.time
+    time = in_time if times > 1 else 0
     stored = volume.slice(int(whole[across, 2]) + time * volume.shape[across], across)
     turn = Turn(column, row, bool(whole[column, 0] < 0), row_flipped=bool(whole[row, 1] < 0))
     return turn.apply(stored)
