@@ -423,16 +423,15 @@ def ship(options: argparse.Namespace) -> int:
 
 
 def describe(options: argparse.Namespace) -> int:
-    """Say in the card of a registered network what it is for, where it fails, and how its recipe
-    did on hospitals left out."""
+    """Write into the card of a registered network what it is for and how well it does."""
     from kerasunet import models
     from kerasunet.models.model_card import write_card
     from kerasunet.training.evaluation import evaluate as measure
 
     product, trial = PRODUCTS[options.name], TRIALS[options.name]
     judged = decode(validation_set(trial, options.data).cases, (product.side, product.side))
-    measured = measure(models.load(options.name), judged)
-    worst = _worst_simulated(models.load(options.name), product, options.name)
+    model = models.load(options.name)
+    measured, worst = measure(model, judged), _worst_simulated(model, product, options.name)
     left_out = [one for rows in product.rows if (one := _left_out(rows, product.side)) is not None]
     card = models.card(options.name)
     card = replace(
