@@ -169,6 +169,7 @@ def rate_cells() -> list[Cell]:
         Cell("jsrt-20-natural", "jsrt", 20, 3, 3, development=True),
         *near,
         Cell("bus_bra-80-natural", "bus_bra", 80, 3, 3, development=True),
+        replace(near[1], name="busi-80-ultrasound-all", size=80, folds=4, disjoint=False),
     ]
 
 
@@ -177,6 +178,8 @@ def factors_of(cell: Cell, family: str) -> tuple[float, ...]:
     close = cell.start != "natural"
     if family not in STARTS_FAMILIES and TUNED_ON[cell.data] != cell.data:
         return ()
+    if cell.size == 80 and close:
+        return FACTORS[:4] if family == "all" else ()
     if cell.size == 80:
         return (1.0, 3.0, 10.0)
     if family in FIRST_FAMILIES:
