@@ -1,7 +1,6 @@
 """The tables of a study directory: a row per run, and a row per case of every finished run.
 
-Either may be compressed, as `cases.csv.gz` or `cases.csv.xz`, for keeping: it is read and extended
-in that form.
+Either may be compressed, as `cases.csv.gz` or `.xz`: it is read and extended in that form.
 """
 
 from __future__ import annotations
@@ -9,24 +8,31 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import lzma
 import math
+import tempfile
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from kerasunet.files import read_json, require_replaceable, write_atomically, write_text
+from kerasunet.files import read_json, require_replaceable, write_atomically, writing
 from kerasunet.metrics import METRICS
 from kerasunet.strategies.naming import folder_name
 
 CASES, RUNS, RECORD, RUN_FOLDER = "cases.csv", "runs.csv", "study.json", "runs"
 _OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
+_PACK: dict[str, Callable[..., Any]] = {  # Equal rows give equal bytes, as no time is stored.
+    ".gz": partial(gzip.GzipFile, mode="wb", mtime=0), ".xz": partial(lzma.LZMAFile, mode="wb"),
+}  # fmt: skip
 SUFFIXES = ("", *_OPEN)
 """What a table's name may end in after `.csv`."""
 IDENTITY = ("strategy", "fold", "train_size", "seed")
@@ -54,46 +60,68 @@ _NUMBERS = {
 _EMPTY = [*METRICS, *(name for each in _NUMBERS.values() for name in each), "learning_rate"]
 _MISSING = dict.fromkeys(_EMPTY, ["", "nan"]) | dict.fromkeys(_OPTIONAL_TEXTS, [""])
 """What stands for no value, by column: patients and images may be called `nan` or `NA`."""
-_RESTORE = "restore it"
-_DIGITS = 5
+_RESTORE, _DIGITS = "restore it", 5
 _LEAST_PAUSES = 19
 """How many times as long as writing the tables takes they are not written again."""
+_IN_MEMORY = 16 * 2**20
+"""Bytes of cases' lines above which they are in a file."""
 Row = dict[str, str]
+Identity = tuple[str, int, int, int]
 
 
 class Tables:
-    """The tables of one study directory, as lists of rows of text.
+    """The tables of one study directory: its runs as rows of text, its cases as lines.
 
-    Writing all rows anew after every run would take longer than the runs of a large study. So the
-    tables are written as often as takes a twentieth of the time; after a kill, runs that they do
-    not have yet are read from their own folders.
+    Writing all rows anew after every run would take longer than the runs of a large study, so the
+    tables are written as often as takes a twentieth of the time; after a kill, runs that they lack
+    are read from their own folders. The lines of many cases are in a nameless file, so that memory
+    does not grow with them.
     """
 
     def __init__(self, directory: Path):
         self._paths = {name: table_path(directory, name) for name in (CASES, RUNS)}
-        self.runs = _read(self._paths[RUNS], RUN_COLUMNS)
+        self.runs = list(_read(self._paths[RUNS], RUN_COLUMNS))
+        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(directory))  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+        self._lines: list[tuple[Identity, int, int, int]] = []  # Run, start, bytes, how many.
         rows = _read(self._paths[CASES], CASE_COLUMNS)
-        self._columns = _with_yours(columns_of(rows[:1]), rows[:1])
-        self._cases = [(_identity(row), _as_line(row, self._columns)) for row in rows]
+        first = list(itertools.islice(rows, 1))
+        self._columns = _with_yours(columns_of(first), first)
+        self._add(itertools.chain(first, rows))
         self._drop_unrecorded()
         finished = [_identity(row) for row in self.runs if row["status"] == "finished"]
-        _require_of_runs(directory, finished, self._dice_of)
+        _require_of_runs(directory, finished, lambda run: [row["dice"] for row in self._rows(run)])
         self._written, self._seconds, self._is_written = -math.inf, 0.0, True
 
     @property
     def cases(self) -> list[Row]:
         """The rows of the cases, made of their lines."""
-        return list(csv.DictReader((line for _, line in self._cases), self._columns))
+        return list(self._rows())
 
-    def _dice_of(self, identity: tuple) -> list[str]:
-        lines = (line for one, line in self._cases if one == identity)
-        return [row["dice"] for row in csv.DictReader(lines, self._columns)]
+    def _rows(self, run: Identity | None = None) -> Iterator[Row]:
+        for text in self._texts(run):
+            yield from csv.DictReader(io.StringIO(text, newline=""), self._columns)
 
-    def finished(self) -> set[tuple[str, int, int, int]]:
+    def _texts(self, run: Identity | None = None) -> Iterator[str]:
+        for one, start, size, _ in self._lines:
+            if run in (None, one):
+                self._file.seek(start)
+                yield self._file.read(size).decode("utf-8")
+
+    def _add(self, rows: Iterable[Row]) -> None:
+        for run, own in itertools.groupby(rows, _identity):
+            lines = [_as_line(row, self._columns) for row in own]
+            content = "".join(lines).encode("utf-8")
+            with writing(self._paths[CASES]):
+                start = self._file.seek(0, io.SEEK_END)
+                self._file.write(content)
+            self._lines.append((run, start, len(content), len(lines)))
+
+    def finished(self) -> set[Identity]:
         """Return the identities of the finished runs."""
         return {_identity(row) for row in self.runs if row["status"] == "finished"}
 
-    def failed(self) -> set[tuple[str, int, int, int]]:
+    def failed(self) -> set[Identity]:
         """Return the identities of the failed runs."""
         return {_identity(row) for row in self.runs if row["status"] == "failed"}
 
@@ -109,10 +137,13 @@ class Tables:
         identity = _identity(row)
         if identity in self._known:
             self.runs = [old for old in self.runs if _identity(old) != identity]
-            self._cases = [old for old in self._cases if old[0] != identity]
+            self._lines = [lines for lines in self._lines if lines[0] != identity]
         rows = [_as_text(case, columns_of([case])) for case in cases]
-        self._make_columns(columns_of(rows[:1]))
-        self._cases += [(identity, _as_line(case, self._columns)) for case in rows]
+        if not {*(columns := columns_of(rows[:1]))} <= {*self._columns}:
+            known, self._lines = self.cases, []
+            self._columns = tuple(dict.fromkeys([*columns, *self._columns]))
+            self._add(known)
+        self._add(rows)
         self.runs.append(row)
         self._known.add(identity)
         self._is_written = False
@@ -130,11 +161,9 @@ class Tables:
         if self._is_written:
             return
         started = time.monotonic()
-        lines = (line for _, line in self._cases)
-        _write(self._paths[CASES], [_as_line({c: c for c in self._columns}, self._columns), *lines])
+        _write(self._paths[CASES], self._columns, self._texts())
         columns = _with_yours(RUN_COLUMNS, self.runs)
-        rows = [{name: name for name in columns}, *self.runs]
-        _write(self._paths[RUNS], [_as_line(row, columns) for row in rows])
+        _write(self._paths[RUNS], columns, (_as_line(row, columns) for row in self.runs))
         self._written, self._is_written = time.monotonic(), True
         self._seconds = self._written - started
 
@@ -144,11 +173,10 @@ class Tables:
         Raises:
             ValueError: There are such distances.
         """
-        if any(row["unit"] == "mm" for row in self.cases):
+        if any(row["unit"] == "mm" for row in self._rows()):
             raise ValueError(
                 f"{self._paths[CASES]}: has distances in mm for some runs, though not all images "
-                "have a pixel spacing, so they cannot be continued in pixels; use another output "
-                "folder"
+                "have a pixel spacing, so they cannot go on in pixels; use another output folder"
             )
 
     def reopen_incomplete(self, wanted: Mapping[tuple[int, int], int]) -> list[tuple]:
@@ -160,7 +188,7 @@ class Tables:
         Returns:
             The identities of the runs.
         """
-        found = Counter(identity for identity, _ in self._cases)
+        found = Counter(run for run, _, _, count in self._lines for _ in range(count))
         known = [run for run in sorted(self.finished()) if run[1:3] in wanted]
         lost = [run for run in known if found[run] != wanted[run[1:3]]]
         self.runs = [row for row in self.runs if _identity(row) not in lost]
@@ -170,17 +198,8 @@ class Tables:
     def _drop_unrecorded(self) -> None:
         """Forget the cases of a run whose own row was not written before a kill."""
         finished = self.finished()
-        self._cases = [line for line in self._cases if line[0] in finished]
+        self._lines = [lines for lines in self._lines if lines[0] in finished]
         self._known = finished | self.failed()
-
-    def _make_columns(self, columns: Sequence[str]) -> None:
-        """Make columns that the lines do not have yet, such as the one for the object."""
-        if not set(columns) <= {*self._columns}:
-            rows = self.cases
-            self._columns = tuple(dict.fromkeys([*columns, *self._columns]))
-            identities = (identity for identity, _ in self._cases)
-            lines = (_as_line(row, self._columns) for row in rows)
-            self._cases = list(zip(identities, lines, strict=True))
 
 
 def columns_of(cases: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -202,8 +221,7 @@ def table_path(directory: Path, name: str) -> Path:
     Raises:
         ValueError: There are several forms of it, so which one counts is unknown.
     """
-    forms = [directory / f"{name}{suffix}" for suffix in SUFFIXES]
-    found = [path for path in forms if path.is_file()]
+    found = [path for end in SUFFIXES if (path := directory / f"{name}{end}").is_file()]
     if len(found) > 1:
         raise ValueError(
             f"{found[1]}: lies beside {found[0].name}, so which of them counts is unknown; move "
@@ -219,10 +237,7 @@ def studies_in(folder: Path) -> list[Path]:
 
 
 def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read the tables of one study.
-
-    Args:
-        directory: A study directory.
+    """Read the tables of a study directory.
 
     Returns:
         The cases and the runs, one row each; columns are `CASE_COLUMNS` and `RUN_COLUMNS`. Where
@@ -288,12 +303,18 @@ def _readable(path: Path) -> Iterator[None]:
     """Name the table in errors of whoever reads it; a truncated one lacks its last line's end."""
     try:
         yield
-        if path.suffix not in _OPEN and not path.read_bytes().endswith(b"\n"):
+        if path.suffix not in _OPEN and not _ends_a_line(path):
             raise ValueError("it ends in the middle of a line")
     except (ValueError, EOFError, lzma.LZMAError, gzip.BadGzipFile, csv.Error) as error:
         raise ValueError(
             f"{path}: is damaged, or a part is missing ({error}); {_RESTORE}"
         ) from error
+
+
+def _ends_a_line(path: Path) -> bool:
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 1))
+        return file.read() == b"\n"
 
 
 def _require_cells(path: Path, frame: pd.DataFrame, name: str) -> None:
@@ -308,8 +329,8 @@ def _require_cells(path: Path, frame: pd.DataFrame, name: str) -> None:
         wrong = (values.isna() & finished[column].notna()) | (least & ~(values >= 0))
         if wrong.any():
             row = finished.index[wrong][0]
-            found = finished[column][row]
-            raise ValueError(f"{path}: row {row + 1} has {found!r} as its {column}; {_RESTORE}")
+            found = f"{finished[column][row]!r} as its {column}"
+            raise ValueError(f"{path}: row {row + 1} has {found}; {_RESTORE}")
 
 
 def _require_all_cases(path: Path, cases: pd.DataFrame, runs: pd.DataFrame) -> None:
@@ -323,50 +344,45 @@ def _require_all_cases(path: Path, cases: pd.DataFrame, runs: pd.DataFrame) -> N
         count = found.get(tuple(row), 0)
         expected = wanted.get((row.fold, row.train_size), 0)
         if not count or count != expected:
+            cause = "a part is missing" if count <= expected else "some are duplicated"
             raise ValueError(
                 f"{path}: has {count or 'no'} cases of {row.strategy}, fold {row.fold}, "
                 f"{row.train_size} images, seed {row.seed}, which is finished, and {expected} of "
-                f"that fold in all, so {_changed(count, expected)}; {_RESTORE}, or start the "
+                f"that fold in all, so {cause}; {_RESTORE}, or start the "
                 "study again, which does so"
             )
 
 
-def _changed(found: int, wanted: int) -> str:
-    return "a part is missing" if found <= wanted else "some are duplicated"
-
-
-def _read(path: Path, columns: Sequence[str]) -> list[Row]:
+def _read(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of a table; none if there is no such file."""
     if not path.is_file():
-        return []
-    with (
-        _readable(path),
-        _OPEN.get(path.suffix, open)(path, "rt", encoding="utf-8", newline="") as file,
-    ):
-        reader = csv.DictReader(file)
-        rows = [{**_IMPLIED, **row} if columns is RUN_COLUMNS else row for row in reader]
-    known = [*(reader.fieldnames or []), *_IMPLIED]
-    _require_columns(path, known, columns)
-    with _readable(path):
-        for number, row in enumerate(rows, start=1):
+        return
+    opened = partial(_OPEN.get(path.suffix, open), path, "rt", encoding="utf-8", newline="")
+    with _readable(path), opened() as file:
+        known = csv.DictReader(file).fieldnames or []
+    _require_columns(path, [*known, *_IMPLIED], columns)
+    with _readable(path), opened() as file:
+        for number, row in enumerate(csv.DictReader(file), start=1):
             if None in row or None in row.values():
                 raise ValueError(f"row {number} does not have a cell in every column")
             _identity(row)
-    return rows
+            yield {**_IMPLIED, **row} if columns is RUN_COLUMNS else row
 
 
 def _require_columns(path: Path, found: Sequence[str], columns: Sequence[str]) -> None:
-    missing = [name for name in columns if name not in found]
-    if missing:
+    if missing := [name for name in columns if name not in found]:
         raise ValueError(f"{path}: has no column {', '.join(missing)}")
 
 
-def _write(path: Path, lines: Iterable[str]) -> None:
-    text = "".join(lines)
-    if path.suffix in _OPEN:
-        content = _pack(text.encode("utf-8"), path.suffix)
-        write_atomically(path, lambda temporary: temporary.write_bytes(content))
-    else:
-        write_text(path, text)
+def _write(path: Path, columns: Sequence[str], texts: Iterable[str]) -> None:
+    """Write a table atomically: its head, then the lines."""
+    head = _as_line({name: name for name in columns}, columns)
+
+    def fill(temporary: Path) -> None:
+        with _PACK.get(path.suffix, partial(open, mode="wb"))(temporary) as file:
+            file.writelines(text.encode("utf-8") for text in itertools.chain([head], texts))
+
+    write_atomically(path, fill)
 
 
 def _as_line(row: Mapping[str, str | None], columns: Sequence[str]) -> str:
@@ -375,18 +391,10 @@ def _as_line(row: Mapping[str, str | None], columns: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def _pack(content: bytes, suffix: str) -> bytes:
-    """Compress; equal rows give equal bytes, as no time is stored."""
-    return gzip.compress(content, mtime=0) if suffix == ".gz" else lzma.compress(content)
-
-
 def _as_text(row: Mapping[str, Any], columns: Sequence[str]) -> Row:
-    return {name: _cell(row[name]) for name in columns}
+    values = ((name, row[name]) for name in columns)
+    return {n: f"{v:.{_DIGITS}g}" if isinstance(v, float) else str(v) for n, v in values}
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.{_DIGITS}g}" if isinstance(value, float) else str(value)
-
-
-def _identity(row: Mapping[str, Any]) -> tuple[str, int, int, int]:
+def _identity(row: Mapping[str, Any]) -> Identity:
     return row["strategy"], int(row["fold"]), int(row["train_size"]), int(row["seed"])

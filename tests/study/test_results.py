@@ -8,6 +8,7 @@ import lzma
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -213,6 +214,29 @@ def test_tables_of_many_runs_are_seldom_written_and_end_whole(tmp_path):
     assert [run["seed"] for run in again.runs] == [str(seed) for seed in range(400)]
     assert len(again.cases) == 400 * len(cases)
     assert again.cases == tables.cases
+
+
+def test_memory_of_tables_does_not_grow_with_the_cases(tmp_path, monkeypatch):
+    """5,000 cases took 3 MB; a study of ten thousand runs has millions."""
+    monkeypatch.setattr("kerasunet.study.tables._IN_MEMORY", 1000)
+    held = []
+    for groups in (30, 1500):
+        rows = table({"all": 0.7}, groups=groups).query("fold == 0").to_dict("records")
+        directory = tmp_path / str(groups)
+        directory.mkdir()
+        tables, run = Tables(directory), {**dict.fromkeys(RUN_COLUMNS, 1), "status": "finished"}
+        tracemalloc.start()
+        for seed in range(10):
+            own = [{**row, "seed": seed} for row in rows]
+            tables.record({**run, **{name: own[0][name] for name in IDENTITY}}, own)
+        tables.write()
+        del own
+        held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        assert {path.name for path in directory.iterdir()} == {"cases.csv", "runs.csv"}
+        assert len(Tables(directory).cases) == 10 * len(rows)
+    assert len(rows) > 400
+    assert held[1] - held[0] < 200_000
 
 
 def test_patients_and_images_called_like_missing_values_keep_their_names(tmp_path):
