@@ -24,11 +24,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 FOLDS = 5
+_WAITING = 20
+"""Results that wait on this machine. Real runs end more slowly than they are recorded."""
 STRATEGIES = (
     *("none", "all", "contracting", "expanding", "shallow:2", "shallow:3", "shallow:4", "deep:2"),
     *("deep:3", "scratch"),
@@ -67,16 +70,27 @@ def measure(executor: str, count: int, options: argparse.Namespace) -> dict[str,
         study = open_study(settings_of(count, options.cases), Path(folder) / "study")
         planned = time.perf_counter() - started
         runs, before = study.open_runs(), _memory()
+        room = BoundedSemaphore(_WAITING)
+
+        def in_turn(item: tuple, environment: Mapping[str, str]) -> tuple[dict, list[dict]]:
+            room.acquire()
+            return one_run(item, environment)
+
+        def record(item: tuple, outcome: Any) -> None:
+            study.tables.record(*outcome.value)
+            if executor == "local":
+                room.release()
+
         started = time.perf_counter()
         with _cluster(executor, options.workers) as address:
             up = time.perf_counter() - started
             run_all(
-                one_run,
+                in_turn if executor == "local" else one_run,
                 [(run, study.data_name, options.cases) for run in runs],
                 executor,
                 workers=options.workers,
                 address=address,
-                on_result=lambda item, outcome: study.tables.record(*outcome.value),
+                on_result=record,
             )
             study.tables.write()
             seconds = time.perf_counter() - started - up
