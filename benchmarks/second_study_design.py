@@ -58,6 +58,8 @@ MORE_SEEDS = (1, 2, 3)
 FLOAT32, AGAIN = "-float32", "-again"
 SEARCHES, SEARCHES_EACH = "searches", 5
 """Folder of the choices of `auto:search`, and how many training sets of a cell it chooses for."""
+SHARED = {"shenzhen-80-natural": "shenzhen-80"}
+"""Cells of stage 3 whose fine-tuned runs are those of stage 2, on the same training sets."""
 ADDED = ("shenzhen-80", "jsrt-80")
 """Cells that stage 2 of the protocol does not have: no hypothesis is about them."""
 RGN_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -273,7 +275,7 @@ def starts_cells() -> list[Cell]:
 
 def starts_stage(rates: dict) -> Iterator[Group]:
     for cell in starts_cells():
-        for family in STARTS_FAMILIES:
+        for family in () if cell.name in SHARED else STARTS_FAMILIES:
             yield from _groups(family, cell, rates[f"{cell.data}-20-{cell.start}"])
         untouched = ("none",) if cell.start != "natural" else ("none", "scratch")
         yield Group("untouched", ((cell, untouched),))

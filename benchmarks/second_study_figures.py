@@ -7,7 +7,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
+import pandas as pd
 from second_study_design import (
     MARGINS,
     PAIRS,
@@ -17,6 +17,7 @@ from second_study_design import (
     starts_cells,
     strategies_cells,
 )
+from second_study_results import tables_of_start
 
 from kerasunet.layer_selection.evidence import START_WORDS, Nearness
 from kerasunet.objects import modality_of
@@ -116,22 +117,27 @@ def _draw_cell(axes, folder: Path, cell: Cell) -> str:
 def _draw_starts(output: Path) -> None:
     """Draw what every strategy reaches from photographs and from a close start."""
 
-    known = {(c.data, c.size, c.nearness): output / "starts" / c.name for c in starts_cells()}
-    known = {key: folder for key, folder in known.items() if (folder / RUNS).is_file()}
+    known = {
+        (cell.data, cell.size, cell.nearness): tables_of_start(output, cell.name)[0]
+        for cell in starts_cells()
+        if (output / "starts" / cell.name / RUNS).is_file()
+    }
     scenarios = [key[:2] for key in known if key[2] == "close" and (*key[:2], "far") in known]
     if not scenarios:
         return
     rows = ("none", *STARTS_FAMILIES, "scratch")
     with plt.rc_context(RC):
+        lines = -(-len(scenarios) // 2)
         drawn, all_axes = plt.subplots(
-            1,
-            len(scenarios),
-            figsize=(WIDTH, 2.6),
+            lines,
+            min(2, len(scenarios)),
+            figsize=(WIDTH, 2.3 * lines + 0.3),
             sharey=True,
+            squeeze=False,
             layout="constrained",
         )
         told = []
-        for (data, size), axes in zip(scenarios, np.atleast_1d(all_axes), strict=True):
+        for (data, size), axes in zip(scenarios, all_axes.flat, strict=False):
             means = {
                 start: _draw_start(axes, known[data, size, start], start, rows=rows)
                 for start in START_WORDS
@@ -155,11 +161,12 @@ def _draw_starts(output: Path) -> None:
     print(output / "starts.png")
 
 
-def _draw_start(axes, folder: Path, start: Nearness, *, rows: Sequence[str]) -> dict[str, float]:
+def _draw_start(
+    axes, cases: pd.DataFrame, start: Nearness, *, rows: Sequence[str]
+) -> dict[str, float]:
     """Draw the Dice of every strategy from one start; return the means."""
 
     color, marker, offset = {"far": (VERMILLION, "s", 0.15), "close": (BLUE, "o", -0.15)}[start]
-    cases, _ = read_tables(folder)
     by_set = cases.groupby(["strategy", "fold"])["dice"].mean()
     means = {}
     for text, dice in by_set.groupby(level="strategy"):

@@ -29,6 +29,7 @@ from second_study_design import (
     RGN_RATES,
     ROBUST_OF,
     SEARCHES,
+    SHARED,
     SIDES,
     STARTS_FAMILIES,
     Cell,
@@ -271,7 +272,7 @@ def tables(options: argparse.Namespace) -> int:
             _print_usual(options.output / "strategies" / ROBUST_OF, cases)
     for cell in starts_cells():
         if (options.output / "starts" / cell.name / RUNS).is_file():
-            _print_start(options.output / "starts", cell)
+            _print_start(options.output, cell)
     _print_equivalences(options.output)
     return 0
 
@@ -330,7 +331,7 @@ HYPOTHESES = (
         tuple((family, "none") for family in STARTS_FAMILIES),
         "not better",
     ),
-    Hypothesis("H8", "starts", tuple(CLOSE), (20,), _CLOSE_PAIRS, "equivalent"),
+    Hypothesis("H8", "starts", tuple(CLOSE), (20, 80), _CLOSE_PAIRS, "equivalent"),
 )
 
 
@@ -474,9 +475,9 @@ def _print_usual(usual: Path, cases: pd.DataFrame) -> None:
     _print_means(*shared)
 
 
-def _print_start(stage: Path, cell: Cell) -> None:
+def _print_start(output: Path, cell: Cell) -> None:
     """Print what strategies reach from a start; from a close one, also against its alternatives."""
-    cases, runs = read_tables(stage / cell.name)
+    cases, runs = tables_of_start(output, cell.name)
     print(f"\n### From {cell.start}: {cell.data}, {cell.size} images\n")
     _print_means(cases, runs)
     _print_comparisons(cases, PAIRS)
@@ -484,13 +485,26 @@ def _print_start(stage: Path, cell: Cell) -> None:
         return
     print("\nAgainst leaving the start untouched:\n")
     _print_comparisons(cases, [(family, "none") for family in STARTS_FAMILIES])
-    far = stage / f"{cell.data}-{cell.size}-natural"
-    if (far / RUNS).is_file():
+    far = f"{cell.data}-{cell.size}-natural"
+    if (output / "starts" / far / RUNS).is_file():
         print("\nThe start, untouched, against fine-tuning from photographs and from scratch:\n")
-        others = read_tables(far)[0]
+        others, _ = tables_of_start(output, far)
         others = others[others["strategy"] != "none"]
         both = pd.concat([cases[cases["strategy"] == "none"], others], ignore_index=True)
         _print_comparisons(both, [("none", f) for f in (*STARTS_FAMILIES, "scratch")])
+
+
+def tables_of_start(output: Path, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the cases and the runs of a cell of stage 3, with those that it shares with stage 2."""
+    cases, runs = read_tables(output / "starts" / name)
+    if name not in SHARED:
+        return cases, runs
+    more = read_tables(output / "strategies" / SHARED[name])
+    own, known = (
+        pd.concat([table, extra[extra["strategy"] != "none"]], ignore_index=True)
+        for table, extra in zip((cases, runs), more, strict=True)
+    )
+    return own, known
 
 
 def _print_comparisons(cases: pd.DataFrame, families: Iterable[tuple[str, str]]) -> None:

@@ -26,7 +26,8 @@ START_WORDS: dict[Nearness, str] = {
 }
 QUESTIONS: tuple[tuple[Modality, int, Nearness], ...] = (
     ("ultrasound", 20, "far"), ("ultrasound", 80, "far"), ("ultrasound", 20, "close"),
-    ("xray", 5, "far"), ("xray", 20, "far"), ("xray", 80, "far"), ("xray", 20, "close"),
+    ("ultrasound", 80, "close"), ("xray", 5, "far"), ("xray", 20, "far"), ("xray", 80, "far"),
+    ("xray", 20, "close"), ("xray", 80, "close"),
 )  # fmt: skip
 """What the studies answer: kinds of image, numbers of training images, and starts."""
 
@@ -198,7 +199,7 @@ def _pooled(findings: Iterable[Finding], modality: Modality | None, images: int)
         means.append(_mean([one.behind for one in some], own))
         weights.append(1 / (1 / sum(own) + between))
     mean, spread = _mean_and_spread(means, weights)
-    return Belief(mean, math.sqrt(1 / sum(weights) + spread**2))
+    return Belief(mean, math.hypot(sum(weights) ** -0.5, spread))
 
 
 def _mean(values: list[float], weights: list[float]) -> float:
@@ -223,9 +224,8 @@ _LEAST_ERROR = 1e-3
 """Equal scores in every trial say that candidates are alike, not that it is certain."""
 _UNKNOWN_SHIFT = 100.0
 """Variance, in Dice squared: any."""
-_RESAMPLES = 4000
-_LEAST_SHARE = 0.05
-"""Of the error, as a share: resamples of nearly equal groups have none."""
+_RESAMPLES, _LEAST_SHARE = 4000, 0.05
+"""The latter is a share of the error: resamples of nearly equal groups have none."""
 
 
 @dataclass(frozen=True)

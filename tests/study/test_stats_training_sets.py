@@ -112,6 +112,14 @@ def test_p_values_are_corrected_for_the_number_of_comparisons():
     )
 
 
+def test_a_difference_that_is_not_decided_does_not_matter():
+    cases = case_table(0.05, set_scatter=0.005, seed=5)
+    (alone,) = compared(cases)
+    assert (alone.verdict, alone.matters) == ("better", True)
+    again = replace(alone, verdict="undecided", p_adjusted=0.06)
+    assert not again.matters
+
+
 def test_identical_strategies_are_equivalent():
     cases = case_table(0.0, set_scatter=0.0, patient_scatter=0.0)
     (one,) = compared(cases, pairs=[("all", "all")])

@@ -96,8 +96,9 @@ class SetComparison:
 
     @property
     def matters(self) -> bool:
-        """Whether the whole interval lies beyond the smallest difference that matters."""
-        return self.low > self.margin or self.high < -self.margin
+        """Whether it is decided, and all of the interval beyond the smallest such difference."""
+        is_decided = self.verdict in ("better", "worse")
+        return is_decided and (self.low > self.margin or self.high < -self.margin)
 
 
 def compare_over_sets(
