@@ -181,7 +181,7 @@ def factors_of(cell: Cell, family: str) -> tuple[float, ...]:
     if family not in STARTS_FAMILIES and TUNED_ON[cell.data] != cell.data:
         return ()
     if cell.size == 80 and close:
-        return FACTORS[:4] if family == "all" else ()
+        return (0.01, 0.1, 0.3) if family == "all" else ()
     if cell.size == 80:
         return (1.0, 3.0, 10.0)
     if family in FIRST_FAMILIES:

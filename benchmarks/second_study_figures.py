@@ -137,6 +137,8 @@ def _draw_starts(output: Path) -> None:
             layout="constrained",
         )
         told = []
+        for unused in all_axes.flat[len(scenarios) :]:
+            unused.remove()
         for (data, size), axes in zip(scenarios, all_axes.flat, strict=False):
             means = {
                 start: _draw_start(axes, known[data, size, start], start, rows=rows)
