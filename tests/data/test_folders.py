@@ -249,6 +249,7 @@ def test_of_several_folders_for_masks_the_one_with_pictures_is_read(tmp_path):
 
 @pytest.mark.parametrize("name", [
     "excluded", "predictions", "preds_v2", "old", "trash", "results", "augmented", "reader2",
+    "PNG", "8bit", "grayscale", "512x512",
 ])  # fmt: skip
 @pytest.mark.parametrize("place", ["{}/images/{}", "images/{}/{}"])
 def test_a_folder_of_results_copies_or_rejects_is_no_patient(tmp_path, name, place):
@@ -1032,7 +1033,10 @@ def test_data_sets_in_folders_of_other_names_are_read_each(tmp_path):
     assert all(map(paired, data.cases))
 
 
-@pytest.mark.parametrize("names", [("original", "augmented"), ("reader1", "reader2")])
+@pytest.mark.parametrize("names", [
+    ("original", "augmented"), ("reader1", "reader2"), ("PNG", "TIF"), ("256x256", "resized_512"),
+    ("original", "cropped"), ("DICOM", "jpg"),
+])  # fmt: skip
 def test_folders_of_the_same_images_are_refused(tmp_path, names):
     for name in names:
         make_side_by_side(tmp_path / name, "a", "b")
@@ -1796,8 +1800,10 @@ ROWS = {
     "`x_mask_1.png` where there is an image `x_1` without a mask": (
         test_a_mask_that_may_be_of_two_images_is_refused
     ),
-    "folders of the same images, such as `original/` and `augmented/`, `reader1/` and `reader2/`, "
-    "or folds that have parts of their own": test_folders_of_the_same_images_are_refused,
+    "folders of the same images, such as `original/` and `augmented/`, `PNG/` and `TIF/`, "
+    "`reader1/` and `reader2/`, or folds that have parts of their own": (
+        test_folders_of_the_same_images_are_refused
+    ),
     "several versions of an image by Roboflow (`x_png.rf.….jpg`)": (
         test_versions_that_roboflow_made_of_an_image_stay_together
     ),

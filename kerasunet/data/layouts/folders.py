@@ -57,14 +57,16 @@ _BATCH_OR_SITE = re.compile(
     "images|folder|internal|external|ge|philips|siemens|samsung|mindray|canon|toshiba|esaote|"
     rf"fujifilm|hitachi){_NUMBER}|imgs?|image|frames|scans|all|input"
 )
-_SAME_IMAGES = re.compile(
-    rf"(raw|(pre)?processed|original|aug(mented)?|annotator|reader|rater|observer|expert){_NUMBER}"
+_FORMATS = (  # Of files, and other ways to hold the same images.
+    r"png|jpe?g|tiff?|bmp|gif|webp|dicom|dcm|nifti|nii|nrrd|mha|\d+x\d+|(8|16)[ _-]?bits?|resized|"
+    "(un)?cropped|gr[ae]y(scale)?|rgb|clahe|enhanced|denoised|filtered|normali[sz]ed"
 )
+_TWICE = f"{_FORMATS}|aug(mented)?|annotator|reader|rater|observer|expert"
+_SAME_IMAGES = re.compile(rf"(raw|(pre)?processed|original|{_TWICE}){_NUMBER}")
 _ASIDE = re.compile(
-    r"(excluded?|discard(ed)?|reject(ed|s)?|removed?|deleted|unused|skip(ped)?|trash|broken|todo|unsure|"
-    r"unclear|old|backups?|archived?|copy|tmp|temp|duplicates?|augmented|aug|annotator|reader|rater|"
-    r"observer|expert|(predict(ion|ed)?|pred|result|output|overlay|debug|vis|visuali[sz]ation|preview|"
-    r"thumbnail)s?)([ _-]?v?\d{1,3})?"
+    rf"({_TWICE}|excluded?|discard(ed)?|reject(ed|s)?|removed?|deleted|unused|skip(ped)?|trash|"
+    "broken|todo|unsure|unclear|old|backups?|archived?|copy|tmp|temp|duplicates?|(predict(ion|ed)?|"
+    r"pred|result|output|overlay|debug|vis|visuali[sz]ation|preview|thumbnail)s?)([ _-]?v?\d{1,3})?"
 )
 _PART, CLASS, _OF_FOLD, PATIENT = "part", "class", "fold", "patient"
 _VISIT, _BATCH, _OUT = "visit or side", "batch or site", "result, copy or reject"
@@ -261,10 +263,9 @@ def _common_kind(names: Sequence[str]) -> str:
 
 
 def _look(names: Sequence[str], kind: str) -> str:
-    if len(names) == 1:
-        return f"{names[0]} looks like a {kind}"
     more = " …" if len(names) > _MOST_NAMED else ""
-    return f"{', '.join(names[:_MOST_NAMED])}{more} look like {_SEVERAL[kind]}"
+    what = f"s like a {kind}" if len(names) == 1 else f" like {_SEVERAL[kind]}"
+    return f"{', '.join(names[:_MOST_NAMED])}{more} look{what}"
 
 
 def kind_of_name(name: str) -> str:
