@@ -876,6 +876,32 @@ def test_a_few_folders_of_many_images_may_be_no_patients(tmp_path):
     assert problem.message.startswith("42 images are in 2 folders, taken for patients; if they are")
 
 
+def test_folders_above_patients_are_named_unless_they_are_called_sites(tmp_path):
+    for first, name in enumerate(("Bern/A1", "Bern/A2", "Kyoto/B1", "Kyoto/B2", "Kyoto/B3")):
+        make_side_by_side(tmp_path / "x" / name, "a", "b", first=2 * first)
+        make_side_by_side(
+            tmp_path / "y" / name.replace("Bern", "site1").replace("Kyoto", "site2"),
+            *("a", "b"),
+            first=2 * first,
+        )
+    data = load(tmp_path / "x")
+    assert {*groups(data).values()} == {"Bern", "Kyoto"}
+    assert "one folder per patient, though there are folders in these" in data.layout
+    (problem,) = problems(tmp_path / "x", "patient-names")
+    assert problem.message.startswith("Bern/A1 and the like are in folders taken for patients")
+    assert {*groups(load(tmp_path / "y")).values()} == {"A1", "A2", "B1", "B2", "B3"}
+    assert not problems(tmp_path / "y", "patient-names")
+
+
+@pytest.mark.parametrize("inner", ["exam{}", "{}", "day{}", "2020013{}", "only"])
+def test_examinations_of_patients_are_no_patients(tmp_path, inner):
+    for number in range(6):
+        folder = tmp_path / f"P{number // 2}" / inner.format(number)
+        make_side_by_side(folder, f"a{number}", first=number)
+    assert len({*groups(load(tmp_path)).values()}) == 3
+    assert not [p for p in problems(tmp_path, "patient-names") if "and the like" in p.message]
+
+
 @pytest.mark.parametrize(
     ("folders", "stems", "told"),
     [
@@ -898,7 +924,8 @@ def test_names_that_all_folders_of_patients_have_may_be_those_of_patients(
 SIDES_AND_VISITS = [
     *(("day1", "day2"), ("week2", "Baseline"), ("left", "right"), ("year_2019", "OD")),
     *(("CC", "MLO"), ("L-CC", "RCC"), ("axial", "Sagittal"), ("B-mode", "doppler")),
-    *(("pre", "post"), ("before", "after"), ("T1w", "FLAIR"), ("AP", "lateral")),
+    *(("pre", "post"), ("before", "after"), ("pre-op", "Post op"), ("before_nac", "after_nac")),
+    *(("T1w", "FLAIR"), ("AP", "lateral")),
     *(("links", "rechts"), ("gauche", "Droite")),
 ]
 

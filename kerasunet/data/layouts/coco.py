@@ -32,7 +32,7 @@ from kerasunet.data.layouts.contents import (
     json_files,
     keys_of,
 )
-from kerasunet.data.layouts.folders import PARTS
+from kerasunet.data.layouts.folder_names import PARTS
 from kerasunet.data.layouts.pairing import OF_MASK, ImageSearch, misplaced
 from kerasunet.data.readers import wrong_size
 from kerasunet.files import raise_all, read_json

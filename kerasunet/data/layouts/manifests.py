@@ -31,7 +31,8 @@ from kerasunet.data.layouts.contents import (
     shows_view,
     subfolders,
 )
-from kerasunet.data.layouts.folders import CLASS, FOLDS, PARTS, PATIENTS, kind_of_name, under
+from kerasunet.data.layouts.folder_names import CLASS, PARTS, kind_of_name
+from kerasunet.data.layouts.folders import FOLDS, PATIENTS, under
 from kerasunet.data.layouts.tables import misspelled, read_rows
 from kerasunet.files import FileWarning, is_plain, raise_all, read_json, report_all
 
