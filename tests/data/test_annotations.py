@@ -908,6 +908,24 @@ def in_base64(levels, kind="PNG"):
     return base64.b64encode(file.getvalue()).decode()
 
 
+@pytest.mark.parametrize("program", ["labelme", "COCO"])
+def test_outlines_on_a_file_of_several_frames_are_refused(tmp_path, one, program):
+    folder = (
+        one(outline(SQUARE))
+        if program == "labelme"
+        else one_coco(tmp_path, drawn(1, [flat(SQUARE)]))
+    )
+    picture = Image.fromarray(LEVELS.astype(np.uint8))
+    (folder / "a.png").unlink()
+    picture.save(folder / "a.tif", save_all=True, append_images=[picture])
+    for path in folder.glob("*.json"):
+        path.write_text(path.read_text().replace("a.png", "a.tif"))
+    with pytest.raises(
+        ValueError, match=r"a\.tif: it has 2 frames, and its outlines do not say of w"
+    ):
+        load(folder).cases[0].load()
+
+
 def test_an_outline_that_was_drawn_on_another_picture_is_refused(tmp_path):
     """Names such as 1.png recur in other folders; the picture inside was drawn on."""
     scan(tmp_path / "a.png")

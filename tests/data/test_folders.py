@@ -925,7 +925,7 @@ SIDES_AND_VISITS = [
     *(("day1", "day2"), ("week2", "Baseline"), ("left", "right"), ("year_2019", "OD")),
     *(("CC", "MLO"), ("L-CC", "RCC"), ("axial", "Sagittal"), ("B-mode", "doppler")),
     *(("pre", "post"), ("before", "after"), ("pre-op", "Post op"), ("before_nac", "after_nac")),
-    *(("T1w", "FLAIR"), ("AP", "lateral")),
+    *(("T1w", "FLAIR"), ("AP", "lateral"), ("2CH", "4CH"), ("PLAX", "A4C"), ("supine", "prone")),
     *(("links", "rechts"), ("gauche", "Droite")),
 ]
 

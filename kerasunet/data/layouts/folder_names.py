@@ -37,7 +37,8 @@ _VISIT_OR_SIDE = re.compile(
     r"biopsy|contrast|ablation))?|follow[ _-]?up(?:[ _-]?\d{1,3})?|"
     r"(left|right|links|rechts|gauche|droite)(?:[ _-][a-z]+)?|bilateral|"
     r"od|os|ou|[lr]?[ _-]?(cc|mlo)|ap|pa|lateral|frontal|axial|sagittal|coronal|transvers(e|al)|"
-    r"longitudinal|b[ _-]?mode|doppler|elastography|flair|dwi|adc|t[12]w"
+    r"longitudinal|[24]ch|a[2-5]c|p[ls]ax|lax|sax|supine|prone|systole|diastole|b[ _-]?mode|"
+    r"doppler|elastography|flair|dwi|adc|t[12]w"
 )
 _BATCH_OR_SITE = re.compile(
     "(batch|data|dataset|set|part|site|cent(er|re)|hospital|clinic|scanner|device|"
