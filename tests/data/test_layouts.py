@@ -1325,8 +1325,10 @@ def test_a_list_of_nnunet_that_names_missing_images_is_refused(tmp_path):
     message = complaint(lambda: load(tmp_path))
     assert "dataset.json: lists images that are missing" in message
     assert message.endswith("./imagesTr/c.png")
-    (tmp_path / "dataset.json").write_text(json.dumps({"training": listed[:2]}))
-    assert len(load(tmp_path)) == 2
+    for between, suffix in (("/", ".png"), ("/", ""), ("\\", ".png")):
+        text = json.dumps({"training": listed[:2]}).replace(".png", suffix)
+        (tmp_path / "dataset.json").write_text(text.replace("/", json.dumps(between)[1:-1]))
+        assert len(load(tmp_path)) == 2
 
 
 @pytest.mark.parametrize(
