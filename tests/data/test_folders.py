@@ -893,6 +893,27 @@ def test_folders_above_patients_are_named_unless_they_are_called_sites(tmp_path)
     assert not problems(tmp_path / "y", "patient-names")
 
 
+@pytest.mark.parametrize("names", [("site1", "site2"), ("benign", "malignant"), ("0_no", "1_yes")])
+@pytest.mark.parametrize("place", ["{}/images/a.png", "images/{}/a.png"])
+def test_patients_of_one_name_in_several_folders_are_named(tmp_path, names, place):
+    folders = [f"{name}/{number}" for name in names for number in "123"]
+    for number, folder in enumerate([*folders, f"{names[0]}/4"]):
+        image = tmp_path / "x" / place.format(folder)
+        write_pair(image, Path(str(image).replace("images", "masks")), number)
+    assert len({*groups(load(tmp_path / "x")).values()}) == 4
+    (problem,) = problems(tmp_path / "x", "patient-names")
+    text = f"1, 2, 3: in several folders, such as {names[0]} and {names[1]}, and taken for the same"
+    assert problem.message.startswith(text)
+
+
+@pytest.mark.parametrize("names", [("baseline", "post"), ("train", "test"), ("2020", "2021")])
+def test_patients_of_one_name_in_several_visits_or_parts_are_the_same(tmp_path, names):
+    for number, name in enumerate([f"{name}/{number}" for name in names for number in "123"]):
+        make_side_by_side(tmp_path / name, "a", first=number)
+    assert {*groups(load(tmp_path)).values()} == {"1", "2", "3"}
+    assert not problems(tmp_path, "patient-names")
+
+
 @pytest.mark.parametrize("inner", ["exam{}", "{}", "day{}", "2020013{}", "only"])
 def test_examinations_of_patients_are_no_patients(tmp_path, inner):
     for number in range(6):

@@ -45,8 +45,8 @@ from kerasunet.data.groups import (
     with_group_pattern,
 )
 from kerasunet.data.layouts.contents import files_below, image_stem
-from kerasunet.data.layouts.folder_names import CLASS, PART, VISIT, folders_within, kind_of_name
-from kerasunet.data.layouts.folders import PATIENTS
+from kerasunet.data.layouts.folder_names import CLASS, PART, VISIT, kind_of_name
+from kerasunet.data.layouts.folders import PATIENTS, doubtful_patients
 from kerasunet.data.loading import doubtful_outlines, load
 from kerasunet.data.splits import contradicted, divided_patients, groups_in_words
 from kerasunet.files import FileWarning, collect_problems, expanded
@@ -181,9 +181,7 @@ def unnamed_patients(data: DataSet) -> Iterator[Problem]:
     if data.layout.startswith(PATIENTS) and not alike and (folders := propose_pattern(named)):
         text = f"its folders look like several of each patient, such as {folders.examples}"
         yield Problem("patient-names", f"{text}; if they are, put them into one")
-    if data.layout.startswith(PATIENTS) and (within := folders_within(c.key for c in data.cases)):
-        text = f"{within[0]} and the like are in folders taken for patients; if they are patients"
-        yield Problem("patient-names", f"{text}, call those above site1, site2 …")
+    yield from (Problem("patient-names", text) for text in doubtful_patients(data))
     for name, parts in data.official.items():
         in_parts = Counter(of for of, _ in {(c.group, parts.get(c.key)) for c in data.cases})
         for of in sorted(of for of, count in in_parts.items() if count > 1):

@@ -43,13 +43,14 @@ PATIENTS, OTHER_FOLDERS = "one folder per patient", "folders that are no patient
 _LIKE_VISITS = f"{PATIENTS}, though named like visits, sides or years"
 _HOLDING = f"{PATIENTS}, though there are folders in these that may be the patients"
 FOLDS, VISITS = "one folder per fold", "one folder per visit or side"
+_CLASSES = "one folder per class"
 Official = Mapping[str, Mapping[str, int | str]]
 _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")  # labelme once put arrays there.
 _VERSION = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{16,}")
 _OF_INSTANCE = re.compile(r"[ _-]?(mask|instance|object)?[ _-]?\d*", re.IGNORECASE)
 _DIGEST = re.compile("[0-9a-f]{16,}")  # A name that says nothing, of an object in a folder's image.
 _YEAR = re.compile(r"(19|20)\d\d([_.-]?(0[1-9]|1[0-2])[_.-]?[0-3]\d)?")
-_MOST_FRAMES, _MOST_YEARS = 100_000, 5  # More years are numbers of patients.
+_MOST_NAMED, _MOST_FRAMES, _MOST_YEARS = 3, 100_000, 5  # More years are numbers of patients.
 _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd", ".mha")
 
 
@@ -180,7 +181,7 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         parts = {key: PARTS[found[1].lower()] for key, found in by_key.items() if found}
         return list(cases), "one folder per part", {"folders": parts}
     if kind == CLASS:
-        return _labeled(cases, names), "one folder per class", {}
+        return _labeled(cases, names), _CLASSES, {}
     if kind == FOLD:
         return list(cases), FOLDS, {"folders": _numbered(annotated)}
     if kind in (BATCH, OUT) or (kind == VISIT and len(names) == 1):
@@ -194,6 +195,28 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
     patients = [replace(case, group=folder_of(case) or case.group) for case in cases]
     what = _HOLDING if folders_within(case.key for case in annotated) else PATIENTS
     return patients, _LIKE_VISITS if kind == VISIT or are_years else what, {}
+
+
+def doubtful_patients(data: DataSet) -> Iterator[str]:
+    """Yield which folders may be the patients, or patients of other folders of the same names."""
+    within = folders_within(case.key for case in data.cases)
+    if within and data.layout.startswith(PATIENTS):
+        yield (
+            f"{within[0]} and the like are in folders taken for patients; if they are patients, "
+            "call those above site1, site2 …"
+        )
+    above: dict[str, set[str]] = {}
+    for case in data.cases if data.layout.startswith((OTHER_FOLDERS, _CLASSES)) else ():
+        place, found, _ = case.key.partition(f"/{case.group}/")
+        above.setdefault(case.group, set()).update([place] if found else [])
+    shared = sorted(group for group, places in above.items() if len(places) > 1)
+    if shared:
+        names = ", ".join(shared[:_MOST_NAMED])
+        places = " and ".join(sorted(above[shared[0]])[:2])
+        yield (
+            f"{names}: in several folders, such as {places}, and taken for the same patients; if "
+            "they are others, give each patient a name of its own"
+        )
 
 
 def _inner_first(cases: Sequence[Case]) -> Sequence[Case]:
