@@ -834,6 +834,8 @@ def test_folders_of_different_patients_are_not_named(tmp_path, names):
         (("siteA", "siteB"), "folders that are no patients"),
         (("batch1", "batch2"), "folders that are no patients"),
         (("Philips", "GE"), "folders that are no patients"),
+        (("task_1", "task_2"), "folders that are no patients"),
+        (("New folder", "New folder (2)"), "folders that are no patients"),
         (("training_set", "test_set"), "one folder per part"),
         (("TrainDataset", "TestDataset"), "one folder per part"),
         (("train2017", "val2017"), "one folder per part"),
@@ -849,6 +851,19 @@ def test_folders_whose_names_are_those_of_no_patients(tmp_path, names, layout):
     assert all(case.group == case.key for case in data.cases)
     classes = sorted(name.lower() for name in names) if "class" in layout else [""]
     assert sorted({case.label for case in data.cases}) == classes
+
+
+def test_folders_of_single_images_that_are_called_by_digests_are_no_patients(tmp_path):
+    digests = ["8f0c" * 16, "91ab" * 16]
+    for number, name in enumerate(digests):
+        image = tmp_path / name / "images" / f"{name}.png"
+        write_pair(image, tmp_path / name / "masks" / f"{'3c5d' * 16}.png", number)
+    data = load(tmp_path)
+    assert data.layout == "folders that are no patients: images/ and masks/"
+    assert groups(data) == {f"{name}/{name}": f"{name}/{name}" for name in digests}
+    make_side_by_side(tmp_path / "y" / digests[0], "a", "b")  # Patients may be called so.
+    make_side_by_side(tmp_path / "y" / digests[1], "a", first=2)
+    assert {*groups(load(tmp_path / "y")).values()} == {*digests}
 
 
 @pytest.mark.parametrize("name", ["img", "all", "frames"])
@@ -961,7 +976,10 @@ def test_names_that_recur_in_folders_of_visits_or_sides_are_one_group(tmp_path, 
     assert len({*groups(data).values()}) == 4
 
 
-@pytest.mark.parametrize("names", [*SIDES_AND_VISITS, ("2019", "2020"), ("20200131", "2021-02-01")])
+@pytest.mark.parametrize("names", [
+    *SIDES_AND_VISITS, ("2019", "2020"), ("20200131", "2021-02-01"), ("January 2020", "Feb 2020"),
+    ("31.01.2020", "1.2.2020"),
+])  # fmt: skip
 def test_folders_of_visits_or_sides_that_share_no_name_are_groups(tmp_path, names):
     for index, name in enumerate(names):
         make_side_by_side(tmp_path / name, f"{index}a", f"{index}b", first=2 * index)

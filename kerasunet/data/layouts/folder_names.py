@@ -41,9 +41,12 @@ _VISIT_OR_SIDE = re.compile(
     r"doppler|elastography|flair|dwi|adc|t[12]w"
 )
 _BATCH_OR_SITE = re.compile(
-    "(batch|data|dataset|set|part|site|cent(er|re)|hospital|clinic|scanner|device|"
+    "(batch|data|dataset|set|part|site|cent(er|re)|hospital|clinic|scanner|device|task|job|project|"
+    "export|upload|subset|chunk|cohort|vendor|machine|probe|operator|lab|institut(e|ion)|country|"
     "images|folder|internal|external|ge|philips|siemens|samsung|mindray|canon|toshiba|esaote|"
-    rf"fujifilm|hitachi){_NUMBER}|imgs?|image|frames|scans|all|input"
+    rf"fujifilm|hitachi){_NUMBER}|imgs?|image|frames|scans|all|input|"
+    r"(new folder|untitled folder|neuer ordner|nouveau dossier|nueva carpeta|新建文件夹|"
+    r"新しいフォルダー)( ?\(?\d+\)?)?"
 )
 _FORMATS = (  # Of files, and other ways to hold the same images.
     r"png|jpe?g|tiff?|bmp|gif|webp|dicom|dcm|nifti|nii|nrrd|mha|\d+x\d+|(8|16)[ _-]?bits?|resized|"

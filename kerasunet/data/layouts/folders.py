@@ -49,7 +49,11 @@ _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")  # labelme once p
 _VERSION = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{16,}")
 _OF_INSTANCE = re.compile(r"[ _-]?(mask|instance|object)?[ _-]?\d*", re.IGNORECASE)
 _DIGEST = re.compile("[0-9a-f]{16,}")  # A name that says nothing, of an object in a folder's image.
-_YEAR = re.compile(r"(19|20)\d\d([_.-]?(0[1-9]|1[0-2])[_.-]?[0-3]\d)?")
+_YEAR = re.compile(
+    r"(19|20)\d\d([_.-]?(0[1-9]|1[0-2])[_.-]?[0-3]\d|[_.-](0[1-9]|1[0-2]))?|"
+    r"[0-3]?\d[_.-][01]?\d[_.-](19|20)\d\d|"
+    r"(jan|feb|mar|apr|may|june?|july?|aug|sep|oct|nov|dec)[a-z]*([ _-]?(19|20)\d\d)?"
+)
 _MOST_NAMED, _MOST_FRAMES, _MOST_YEARS = 3, 100_000, 5  # More years are numbers of patients.
 _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd", ".mha")
 
@@ -184,7 +188,10 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
         return _labeled(cases, names), _CLASSES, {}
     if kind == FOLD:
         return list(cases), FOLDS, {"folders": _numbered(annotated)}
-    if kind in (BATCH, OUT) or (kind == VISIT and len(names) == 1):
+    are_images = all(map(_DIGEST.fullmatch, names)) and all(
+        case.key.endswith(f"{folder_of(case)}/{folder_of(case)}") for case in annotated
+    )
+    if are_images or kind in (BATCH, OUT) or (kind == VISIT and len(names) == 1):
         return list(cases), OTHER_FOLDERS, {}
     are_years = len(names) <= _MOST_YEARS and all(map(_YEAR.fullmatch, names))
     grouped = all(case.group != case.key for case in annotated if folder_of(case))
