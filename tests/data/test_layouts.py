@@ -843,6 +843,8 @@ def test_manifest_of_a_wrong_form(tmp_path, content, fault):
         ",image,mask\n0,{0}\n1,{1}\n",
         "image,mask\n{0},,\n{1},\n",
         "image,mask\r{0}\r{1}\r",
+        "sep=,\r\nimage,mask\r\n{0}\r\n{1}\r\n",
+        "\ufeffsep=,\nimage,mask\n{0}\n{1}\n",
     ],
 )
 def test_manifest_as_spreadsheets_write_it(scans, content):
