@@ -436,7 +436,8 @@ def test_size_of_an_image_that_is_no_number_is_named(tmp_path):
     scan(tmp_path / "a.png")
     path = save(tmp_path / "c.json", coco([picture(0, "a.png", height="tall")], []))
     assert refusal(path) == (
-        f"{path}: an image or annotation is incomplete: the size of image 0 is no number"
+        f"{path}: an image or annotation is incomplete: the size of image 0 is no number; export "
+        "it again as COCO"
     )
 
 
@@ -678,6 +679,8 @@ def coco_of(**changes):
     [
         ({"category_id": 7}, "annotation 1: there is no such category"),
         ({"segmentation": "x"}, "neither polygons nor run lengths"),
+        ({"segmentation": [{"x": 1, "y": 1}]}, "neither polygons nor run lengths"),
+        ({"segmentation": {"size": [*SHAPE]}}, "neither polygons nor run lengths"),
         ({"segmentation": [[[1, 1], [20, 1], [20, 30]]]}, "COCO lists x, y, x, y"),
     ],
 )
