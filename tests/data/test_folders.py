@@ -929,6 +929,13 @@ def test_patients_of_one_name_in_several_visits_or_parts_are_the_same(tmp_path, 
     assert not problems(tmp_path, "patient-names")
 
 
+@pytest.mark.parametrize("names", [("Maria", "June"), ("Mark_1985", "Jana_1990"), ("Job", "P1")])
+def test_names_of_people_are_no_months_or_tasks(tmp_path, names):
+    for number, name in enumerate(product(names, ("day1", "day2"))):
+        make_side_by_side(tmp_path.joinpath(*name), "x", first=number)
+    assert {*groups(load(tmp_path)).values()} == {*names}
+
+
 @pytest.mark.parametrize("inner", ["exam{}", "{}", "day{}", "2020013{}", "only"])
 def test_examinations_of_patients_are_no_patients(tmp_path, inner):
     for number in range(6):

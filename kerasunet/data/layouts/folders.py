@@ -52,7 +52,8 @@ _DIGEST = re.compile("[0-9a-f]{16,}")  # A name that says nothing, of an object 
 _YEAR = re.compile(
     r"(19|20)\d\d([_.-]?(0[1-9]|1[0-2])[_.-]?[0-3]\d|[_.-](0[1-9]|1[0-2]))?|"
     r"[0-3]?\d[_.-][01]?\d[_.-](19|20)\d\d|"
-    r"(jan|feb|mar|apr|may|june?|july?|aug|sep|oct|nov|dec)[a-z]*([ _-]?(19|20)\d\d)?"
+    r"(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|"
+    r"oct(ober)?|nov(ember)?|dec(ember)?)[ _-]?(19|20)\d\d"
 )
 _MOST_NAMED, _MOST_FRAMES, _MOST_YEARS = 3, 100_000, 5  # More years are numbers of patients.
 _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd", ".mha")
