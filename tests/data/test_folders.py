@@ -929,7 +929,9 @@ def test_patients_of_one_name_in_several_visits_or_parts_are_the_same(tmp_path, 
     assert not problems(tmp_path, "patient-names")
 
 
-@pytest.mark.parametrize("names", [("Maria", "June"), ("Mark_1985", "Jana_1990"), ("Job", "P1")])
+@pytest.mark.parametrize(
+    "names", [("Maria", "June"), ("Mark_1985", "Jana_1990"), ("Job", "P1"), ("Gray", "Rose")]
+)
 def test_names_of_people_are_no_months_or_tasks(tmp_path, names):
     for number, name in enumerate(product(names, ("day1", "day2"))):
         make_side_by_side(tmp_path.joinpath(*name), "x", first=number)
@@ -1108,7 +1110,7 @@ def test_data_sets_in_folders_of_other_names_are_read_each(tmp_path):
 
 @pytest.mark.parametrize("names", [
     ("original", "augmented"), ("reader1", "reader2"), ("PNG", "TIF"), ("256x256", "resized_512"),
-    ("original", "cropped"), ("DICOM", "jpg"),
+    ("original", "cropped"), ("DICOM", "jpg"), ("gray", "RGB"),
 ])  # fmt: skip
 def test_folders_of_the_same_images_are_refused(tmp_path, names):
     for name in names:

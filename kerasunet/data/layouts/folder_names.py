@@ -50,10 +50,10 @@ _BATCH_OR_SITE = re.compile(
 )
 _FORMATS = (  # Of files, and other ways to hold the same images.
     r"png|jpe?g|tiff?|bmp|gif|webp|dicom|dcm|nifti|nii|nrrd|mha|\d+x\d+|(8|16)[ _-]?bits?|resized|"
-    "(un)?cropped|gr[ae]y(scale)?|rgb|clahe|enhanced|denoised|filtered|normali[sz]ed"
+    "(un)?cropped|gr[ae]yscale|rgb|clahe|enhanced|denoised|filtered|normali[sz]ed"
 )
 _TWICE = f"{_FORMATS}|aug(mented)?|annotator|reader|rater|observer|expert"
-_SAME_IMAGES = re.compile(rf"(raw|(pre)?processed|original|{_TWICE}){_NUMBER}")
+_SAME_IMAGES = re.compile(rf"(raw|(pre)?processed|original|gr[ae]y|colou?r|{_TWICE}){_NUMBER}")
 _ASIDE = re.compile(
     rf"({_TWICE}|excluded?|discard(ed)?|reject(ed|s)?|removed?|deleted|unused|skip(ped)?|trash|"
     "broken|todo|unsure|unclear|old|backups?|archived?|copy|tmp|temp|duplicates?|(predict(ion|ed)?|"

@@ -193,9 +193,12 @@ def mend_palette(picture: TiffImageFile) -> None:
 def spacing_of(picture: TiffImageFile) -> tuple[float, float] | None:
     """Return the spacing in millimeters, (row, column), of a file that ImageJ calibrated.
 
-    ImageJ writes its unit of length into the description and pixels per unit into the resolution.
-    Elsewhere the resolution is that of a print, which says nothing about the patient.
+    ImageJ writes its unit of length into the description, of a stack into that of the first page,
+    and pixels per unit into the resolution. Elsewhere the resolution is that of a print, which says
+    nothing about the patient.
     """
+    if picture.tell() and tags.IMAGEDESCRIPTION not in picture.tag_v2:
+        picture.seek(0)
     unit = _IMAGEJ_UNIT.match(str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, "")))
     per_unit = [picture.tag_v2.get(tag) for tag in (tags.Y_RESOLUTION, tags.X_RESOLUTION)]
     if not unit:
