@@ -567,6 +567,14 @@ READ = {
         "data/test_folders.py",
         "test_a_few_folders_of_many_images_may_be_no_patients",
     ),
+    "folders taken for patients that hold others, such as `Bern/P1/` and `Bern/P2/`": (
+        "data/test_folders.py",
+        "test_folders_above_patients_are_named_unless_they_are_called_sites",
+    ),
+    "`1/` in `site1/` and in `site2/`, or in `benign/` and in `malignant/`": (
+        "data/test_folders.py",
+        "test_patients_of_one_name_in_several_folders_are_named",
+    ),
     "few folders, taken for patients, that all hold names such as `P1` and `P2`": (
         "data/test_folders.py",
         "test_names_that_all_folders_of_patients_have_may_be_those_of_patients",

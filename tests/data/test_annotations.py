@@ -436,7 +436,8 @@ def test_size_of_an_image_that_is_no_number_is_named(tmp_path):
     scan(tmp_path / "a.png")
     path = save(tmp_path / "c.json", coco([picture(0, "a.png", height="tall")], []))
     assert refusal(path) == (
-        f"{path}: an image or annotation is incomplete: the size of image 0 is no number"
+        f"{path}: an image or annotation is incomplete: the size of image 0 is no number; export "
+        "it again as COCO"
     )
 
 
@@ -678,6 +679,8 @@ def coco_of(**changes):
     [
         ({"category_id": 7}, "annotation 1: there is no such category"),
         ({"segmentation": "x"}, "neither polygons nor run lengths"),
+        ({"segmentation": [{"x": 1, "y": 1}]}, "neither polygons nor run lengths"),
+        ({"segmentation": {"size": [*SHAPE]}}, "neither polygons nor run lengths"),
         ({"segmentation": [[[1, 1], [20, 1], [20, 30]]]}, "COCO lists x, y, x, y"),
     ],
 )
@@ -906,6 +909,24 @@ def in_base64(levels, kind="PNG"):
     file = io.BytesIO()
     Image.fromarray(levels).save(file, kind)
     return base64.b64encode(file.getvalue()).decode()
+
+
+@pytest.mark.parametrize("program", ["labelme", "COCO"])
+def test_outlines_on_a_file_of_several_frames_are_refused(tmp_path, one, program):
+    folder = (
+        one(outline(SQUARE))
+        if program == "labelme"
+        else one_coco(tmp_path, drawn(1, [flat(SQUARE)]))
+    )
+    picture = Image.fromarray(LEVELS.astype(np.uint8))
+    (folder / "a.png").unlink()
+    picture.save(folder / "a.tif", save_all=True, append_images=[picture])
+    for path in folder.glob("*.json"):
+        path.write_text(path.read_text().replace("a.png", "a.tif"))
+    with pytest.raises(
+        ValueError, match=r"a\.tif: it has 2 frames, and its outlines do not say of w"
+    ):
+        load(folder).cases[0].load()
 
 
 def test_an_outline_that_was_drawn_on_another_picture_is_refused(tmp_path):

@@ -249,6 +249,7 @@ def test_of_several_folders_for_masks_the_one_with_pictures_is_read(tmp_path):
 
 @pytest.mark.parametrize("name", [
     "excluded", "predictions", "preds_v2", "old", "trash", "results", "augmented", "reader2",
+    "PNG", "8bit", "grayscale", "512x512",
 ])  # fmt: skip
 @pytest.mark.parametrize("place", ["{}/images/{}", "images/{}/{}"])
 def test_a_folder_of_results_copies_or_rejects_is_no_patient(tmp_path, name, place):
@@ -833,6 +834,8 @@ def test_folders_of_different_patients_are_not_named(tmp_path, names):
         (("siteA", "siteB"), "folders that are no patients"),
         (("batch1", "batch2"), "folders that are no patients"),
         (("Philips", "GE"), "folders that are no patients"),
+        (("task_1", "task_2"), "folders that are no patients"),
+        (("New folder", "New folder (2)"), "folders that are no patients"),
         (("training_set", "test_set"), "one folder per part"),
         (("TrainDataset", "TestDataset"), "one folder per part"),
         (("train2017", "val2017"), "one folder per part"),
@@ -848,6 +851,19 @@ def test_folders_whose_names_are_those_of_no_patients(tmp_path, names, layout):
     assert all(case.group == case.key for case in data.cases)
     classes = sorted(name.lower() for name in names) if "class" in layout else [""]
     assert sorted({case.label for case in data.cases}) == classes
+
+
+def test_folders_of_single_images_that_are_called_by_digests_are_no_patients(tmp_path):
+    digests = ["8f0c" * 16, "91ab" * 16]
+    for number, name in enumerate(digests):
+        image = tmp_path / name / "images" / f"{name}.png"
+        write_pair(image, tmp_path / name / "masks" / f"{'3c5d' * 16}.png", number)
+    data = load(tmp_path)
+    assert data.layout == "folders that are no patients: images/ and masks/"
+    assert groups(data) == {f"{name}/{name}": f"{name}/{name}" for name in digests}
+    make_side_by_side(tmp_path / "y" / digests[0], "a", "b")  # Patients may be called so.
+    make_side_by_side(tmp_path / "y" / digests[1], "a", first=2)
+    assert {*groups(load(tmp_path / "y")).values()} == {*digests}
 
 
 @pytest.mark.parametrize("name", ["img", "all", "frames"])
@@ -875,6 +891,62 @@ def test_a_few_folders_of_many_images_may_be_no_patients(tmp_path):
     assert problem.message.startswith("42 images are in 2 folders, taken for patients; if they are")
 
 
+def test_folders_above_patients_are_named_unless_they_are_called_sites(tmp_path):
+    for first, name in enumerate(("Bern/A1", "Bern/A2", "Kyoto/B1", "Kyoto/B2", "Kyoto/B3")):
+        make_side_by_side(tmp_path / "x" / name, "a", "b", first=2 * first)
+        make_side_by_side(
+            tmp_path / "y" / name.replace("Bern", "site1").replace("Kyoto", "site2"),
+            *("a", "b"),
+            first=2 * first,
+        )
+    data = load(tmp_path / "x")
+    assert {*groups(data).values()} == {"Bern", "Kyoto"}
+    assert "one folder per patient, though there are folders in these" in data.layout
+    (problem,) = problems(tmp_path / "x", "patient-names")
+    assert problem.message.startswith("Bern/A1 and the like are in folders taken for patients")
+    assert {*groups(load(tmp_path / "y")).values()} == {"A1", "A2", "B1", "B2", "B3"}
+    assert not problems(tmp_path / "y", "patient-names")
+
+
+@pytest.mark.parametrize("names", [("site1", "site2"), ("benign", "malignant"), ("0_no", "1_yes")])
+@pytest.mark.parametrize("place", ["{}/images/a.png", "images/{}/a.png"])
+def test_patients_of_one_name_in_several_folders_are_named(tmp_path, names, place):
+    folders = [f"{name}/{number}" for name in names for number in "123"]
+    for number, folder in enumerate([*folders, f"{names[0]}/4"]):
+        image = tmp_path / "x" / place.format(folder)
+        write_pair(image, Path(str(image).replace("images", "masks")), number)
+    assert len({*groups(load(tmp_path / "x")).values()}) == 4
+    (problem,) = problems(tmp_path / "x", "patient-names")
+    text = f"1, 2, 3: in several folders, such as {names[0]} and {names[1]}, and taken for the same"
+    assert problem.message.startswith(text)
+
+
+@pytest.mark.parametrize("names", [("baseline", "post"), ("train", "test"), ("2020", "2021")])
+def test_patients_of_one_name_in_several_visits_or_parts_are_the_same(tmp_path, names):
+    for number, name in enumerate([f"{name}/{number}" for name in names for number in "123"]):
+        make_side_by_side(tmp_path / name, "a", first=number)
+    assert {*groups(load(tmp_path)).values()} == {"1", "2", "3"}
+    assert not problems(tmp_path, "patient-names")
+
+
+@pytest.mark.parametrize(
+    "names", [("Maria", "June"), ("Mark_1985", "Jana_1990"), ("Job", "P1"), ("Gray", "Rose")]
+)
+def test_names_of_people_are_no_months_or_tasks(tmp_path, names):
+    for number, name in enumerate(product(names, ("day1", "day2"))):
+        make_side_by_side(tmp_path.joinpath(*name), "x", first=number)
+    assert {*groups(load(tmp_path)).values()} == {*names}
+
+
+@pytest.mark.parametrize("inner", ["exam{}", "{}", "day{}", "2020013{}", "only"])
+def test_examinations_of_patients_are_no_patients(tmp_path, inner):
+    for number in range(6):
+        folder = tmp_path / f"P{number // 2}" / inner.format(number)
+        make_side_by_side(folder, f"a{number}", first=number)
+    assert len({*groups(load(tmp_path)).values()}) == 3
+    assert not [p for p in problems(tmp_path, "patient-names") if "and the like" in p.message]
+
+
 @pytest.mark.parametrize(
     ("folders", "stems", "told"),
     [
@@ -897,7 +969,8 @@ def test_names_that_all_folders_of_patients_have_may_be_those_of_patients(
 SIDES_AND_VISITS = [
     *(("day1", "day2"), ("week2", "Baseline"), ("left", "right"), ("year_2019", "OD")),
     *(("CC", "MLO"), ("L-CC", "RCC"), ("axial", "Sagittal"), ("B-mode", "doppler")),
-    *(("pre", "post"), ("before", "after"), ("T1w", "FLAIR"), ("AP", "lateral")),
+    *(("pre", "post"), ("before", "after"), ("pre-op", "Post op"), ("before_nac", "after_nac")),
+    *(("T1w", "FLAIR"), ("AP", "lateral"), ("2CH", "4CH"), ("PLAX", "A4C"), ("supine", "prone")),
     *(("links", "rechts"), ("gauche", "Droite")),
 ]
 
@@ -912,7 +985,10 @@ def test_names_that_recur_in_folders_of_visits_or_sides_are_one_group(tmp_path, 
     assert len({*groups(data).values()}) == 4
 
 
-@pytest.mark.parametrize("names", [*SIDES_AND_VISITS, ("2019", "2020"), ("20200131", "2021-02-01")])
+@pytest.mark.parametrize("names", [
+    *SIDES_AND_VISITS, ("2019", "2020"), ("20200131", "2021-02-01"), ("January 2020", "Feb 2020"),
+    ("31.01.2020", "1.2.2020"),
+])  # fmt: skip
 def test_folders_of_visits_or_sides_that_share_no_name_are_groups(tmp_path, names):
     for index, name in enumerate(names):
         make_side_by_side(tmp_path / name, f"{index}a", f"{index}b", first=2 * index)
@@ -1032,7 +1108,10 @@ def test_data_sets_in_folders_of_other_names_are_read_each(tmp_path):
     assert all(map(paired, data.cases))
 
 
-@pytest.mark.parametrize("names", [("original", "augmented"), ("reader1", "reader2")])
+@pytest.mark.parametrize("names", [
+    ("original", "augmented"), ("reader1", "reader2"), ("PNG", "TIF"), ("256x256", "resized_512"),
+    ("original", "cropped"), ("DICOM", "jpg"), ("gray", "RGB"),
+])  # fmt: skip
 def test_folders_of_the_same_images_are_refused(tmp_path, names):
     for name in names:
         make_side_by_side(tmp_path / name, "a", "b")
@@ -1796,8 +1875,10 @@ ROWS = {
     "`x_mask_1.png` where there is an image `x_1` without a mask": (
         test_a_mask_that_may_be_of_two_images_is_refused
     ),
-    "folders of the same images, such as `original/` and `augmented/`, `reader1/` and `reader2/`, "
-    "or folds that have parts of their own": test_folders_of_the_same_images_are_refused,
+    "folders of the same images, such as `original/` and `augmented/`, `PNG/` and `TIF/`, "
+    "`reader1/` and `reader2/`, or folds that have parts of their own": (
+        test_folders_of_the_same_images_are_refused
+    ),
     "several versions of an image by Roboflow (`x_png.rf.….jpg`)": (
         test_versions_that_roboflow_made_of_an_image_stay_together
     ),

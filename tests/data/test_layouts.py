@@ -498,6 +498,26 @@ def test_class_folders_are_labels_and_no_groups(tmp_path):
     assert column(data, "group")["Benign/a"] == "Benign/a"
 
 
+@pytest.mark.parametrize("names", [
+    ("Benign cases", "Malignant cases"), ("0_normal", "1_benign", "2_malignant"), ("HGG", "LGG"),
+    ("Luminal A", "HER2", "TNBC"), ("ER+", "ER-"), ("high grade", "low-grade"), ("良性", "恶性"),
+])  # fmt: skip
+def test_classes_may_be_numbered_or_described_in_other_ways(tmp_path, names):
+    for first, name in enumerate(names):
+        make_side_by_side(tmp_path / name, f"a{first}", f"b{first}", first=2 * first)
+    data = load(tmp_path)
+    assert data.layout == "one folder per class: x beside x_mask"
+    assert {*column(data, "label").values()} == {name.lower() for name in names}
+    assert all(case.group == case.key for case in data.cases)
+
+
+@pytest.mark.parametrize("names", [("001_benign", "002_malignant", "003_benign"), ("P1_benign",)])
+def test_folders_of_numbered_patients_may_name_the_class(tmp_path, names):
+    for first, name in enumerate(("P0", *names)):
+        make_side_by_side(tmp_path / name, f"a{first}", first=first)
+    assert {*column(load(tmp_path), "group").values()} == {"P0", *names}
+
+
 @pytest.mark.parametrize("names", [("train", "p7"), ("benign", "p7"), ("train", "benign")])
 def test_folders_of_mixed_meaning_are_refused(tmp_path, names):
     for first, name in enumerate(names):
@@ -823,6 +843,8 @@ def test_manifest_of_a_wrong_form(tmp_path, content, fault):
         ",image,mask\n0,{0}\n1,{1}\n",
         "image,mask\n{0},,\n{1},\n",
         "image,mask\r{0}\r{1}\r",
+        "sep=,\r\nimage,mask\r\n{0}\r\n{1}\r\n",
+        "\ufeffsep=,\nimage,mask\n{0}\n{1}\n",
     ],
 )
 def test_manifest_as_spreadsheets_write_it(scans, content):
@@ -1305,8 +1327,10 @@ def test_a_list_of_nnunet_that_names_missing_images_is_refused(tmp_path):
     message = complaint(lambda: load(tmp_path))
     assert "dataset.json: lists images that are missing" in message
     assert message.endswith("./imagesTr/c.png")
-    (tmp_path / "dataset.json").write_text(json.dumps({"training": listed[:2]}))
-    assert len(load(tmp_path)) == 2
+    for between, suffix in (("/", ".png"), ("/", ""), ("\\", ".png")):
+        text = json.dumps({"training": listed[:2]}).replace(".png", suffix)
+        (tmp_path / "dataset.json").write_text(text.replace("/", json.dumps(between)[1:-1]))
+        assert len(load(tmp_path)) == 2
 
 
 @pytest.mark.parametrize(

@@ -1019,6 +1019,20 @@ def test_a_black_mask_with_regions_of_imagej_is_refused(folder, kind, byteorder)
     np.testing.assert_array_equal(mask_in(data), black > 0)
 
 
+def test_a_black_page_of_a_stack_with_regions_of_imagej_is_refused(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    masks = np.stack([OBJECT, OBJECT & False]).astype(np.uint8) * 255
+    for name, pages in (("images", np.stack([image_of(OBJECT)] * 2)), ("masks", masks)):
+        (tmp_path / name).mkdir()
+        options = {"Overlays": [b"Iout" + bytes(92)]} if name == "masks" else {}
+        about = {"axes": "ZYX", **options}
+        tifffile.imwrite(tmp_path / name / "a.tif", pages, imagej=True, metadata=about)
+    first, second = load(tmp_path).cases
+    np.testing.assert_array_equal(first.load().mask, OBJECT)
+    with pytest.raises(ValueError, match="black, with ImageJ regions"):
+        second.load()
+
+
 @pytest.mark.parametrize(("value", "kind"), [("roi ", TiffTags.ASCII), (1.5, TiffTags.FLOAT)])
 def test_a_black_mask_whose_tag_is_not_that_of_imagej_is_read(tmp_path, value, kind):
     tags = ImageFileDirectory_v2()

@@ -659,6 +659,19 @@ def test_calibration_by_imagej(save, unit, expected):
     assert spacing == (None if expected is None else pytest.approx(expected))
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_calibration_of_a_stack_by_imagej_is_that_of_every_page(tmp_path, compression):
+    tifffile = pytest.importorskip("tifffile")
+    stack = np.stack([GRAY, GRAY[::-1], GRAY[:, ::-1]])
+    about = {"axes": "ZYX", "unit": "mm", "spacing": 3.0}
+    options = {"imagej": True, "metadata": about, "resolution": (4, 8), "compression": compression}
+    tifffile.imwrite(tmp_path / "x.tif", stack, **options)
+    for frame, expected in enumerate(stack):
+        image, spacing = read_image(tmp_path / "x.tif", frame=frame)
+        assert spacing == pytest.approx((0.125, 0.25))
+        np.testing.assert_array_equal(image, expected)
+
+
 def test_sixteen_bit_color_by_planes_is_refused(save):
     data = bytearray(encode(".tif", DEEP_RGB, cv2.IMWRITE_TIFF_COMPRESSION, 1))
     data[data.index(struct.pack("<HHI", 284, 3, 1)) + 8] = 2

@@ -45,28 +45,23 @@ from kerasunet.data.groups import (
     with_group_pattern,
 )
 from kerasunet.data.layouts.contents import files_below, image_stem
-from kerasunet.data.layouts.folders import PATIENTS
+from kerasunet.data.layouts.folder_names import CLASS, PART, VISIT, kind_of_name
+from kerasunet.data.layouts.folders import PATIENTS, doubtful_patients
 from kerasunet.data.loading import doubtful_outlines, load
 from kerasunet.data.splits import contradicted, divided_patients, groups_in_words
 from kerasunet.files import FileWarning, collect_problems, expanded
 from kerasunet.objects import ObjectChoice, objects_of
 
 _SEPARATOR, _ANYTHING = r"[ _.\-]", r"[^ _.\-]+"
-_MOST_PARTS = 4
-_FEWEST, _MOST_IMAGES, _LARGEST_SHARE = 3, 20, 1 / 3
+_MOST_PARTS, _FEWEST, _MOST_IMAGES, _LARGEST_SHARE = 4, 3, 20, 1 / 3
 _PLAIN = (r"\d+", "[A-Z]+", "[a-z]+", r"[A-Z]+\d+", r"[a-z]+\d+", "[A-Za-z]+", r"[A-Za-z]+\d+")
 _SAID = r"(?i)(?<=[ _.\-])((?:patient|pat|subject|subj|sub|pid|mrn)[ _.\-]?\d+)"
 _SIDE, _LAST = r"^(.*\d)[A-Za-z]$", r"(?i)[ _.\-]((?:p|pt|case)\d+)$"
 _HASHED = r"^\d+_(?=\d*[a-f])([0-9a-f]{8,})_"
-_NO_PATIENTS = {
-    *("benign", "malignant", "normal", "abnormal", "healthy", "tumor", "tumour", "lesion", "cyst"),
-    *("left", "right", "train", "val", "test", "positive", "negative", "male", "female", "slice"),
-}
-_FEW_FOLDERS, _FEW_OBJECTS, _EXAMPLES, _NAMES = 10, 20, 3, 2
+_FEW_FOLDERS, _FEW_OBJECTS, _EXAMPLES, _NAMES, _OTHERS = 10, 20, 3, 2, (CLASS, VISIT, PART)
 _COUNTED = re.compile(r"(?i)(image|img|im|frame|slice|scan|us|x|picture|photo|file)?[ _-]*\d+")
-_DEVIATIONS, _LEAST_DEVIATION = 5.0, 0.2
+_DEVIATIONS, _LEAST_DEVIATION, _CONTRADICTION, _SAME = 5.0, 0.2, 0.5, 0.7
 _MOST_FOR_CROPS = 500  # With more images, the search takes seconds.
-_CONTRADICTION, _SAME = 0.5, 0.7
 
 
 def check(
@@ -180,13 +175,13 @@ def unnamed_patients(data: DataSet) -> Iterator[Problem]:
     """Yield that file names suggest patients, or names of folders fewer, with examples."""
     if (proposal := proposal_for(data)) is not None:
         yield Problem("patient-names", str(proposal))
-    alike = divided_patients(data.cases)
-    for names in alike:
+    for names in (alike := divided_patients(data.cases)):
         yield Problem("divided-patients", f"{' and '.join(names)} look like one patient")
     named = sorted({case.group for case in data.cases})
     if data.layout.startswith(PATIENTS) and not alike and (folders := propose_pattern(named)):
         text = f"its folders look like several of each patient, such as {folders.examples}"
         yield Problem("patient-names", f"{text}; if they are, put them into one")
+    yield from (Problem("patient-names", text) for text in doubtful_patients(data))
     for name, parts in data.official.items():
         in_parts = Counter(of for of, _ in {(c.group, parts.get(c.key)) for c in data.cases})
         for of in sorted(of for of, count in in_parts.items() if count > 1):
@@ -258,7 +253,8 @@ def _are_patients(groups: Sequence[str]) -> bool:
     few_each = len(groups) <= _MOST_IMAGES * len(sizes)
     even = max(sizes.values()) <= max(2, _LARGEST_SHARE * len(groups))
     words = {re.sub("[^a-z]+", "", group.lower()) for group in sizes}
-    return _FEWEST <= len(sizes) < len(groups) and few_each and even and not words <= _NO_PATIENTS
+    no_patients = {word for word in words if word == "slice" or kind_of_name(word) in _OTHERS}
+    return _FEWEST <= len(sizes) < len(groups) and few_each and even and not words <= no_patients
 
 
 def _patterns(names: Sequence[str]) -> Iterator[str]:

@@ -32,7 +32,7 @@ from kerasunet.data.layouts.contents import (
     json_files,
     keys_of,
 )
-from kerasunet.data.layouts.folders import PARTS
+from kerasunet.data.layouts.folder_names import PARTS
 from kerasunet.data.layouts.pairing import OF_MASK, ImageSearch, misplaced
 from kerasunet.data.readers import wrong_size
 from kerasunet.files import raise_all, read_json
@@ -92,7 +92,8 @@ def read_coco(path: Path) -> Sequence[AnnotatedCase]:
     try:
         return _cases(path, content)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: an image or annotation is incomplete: {error}") from error
+        what = f"an image or annotation is incomplete: {error}; export it again as COCO"
+        raise ValueError(f"{path}: {what}") from error
 
 
 def image_root(path: Path) -> Path:
@@ -296,7 +297,7 @@ def _check(piece: Any, size: tuple[int, int] | None) -> None:
         raise ValueError(
             "has no segmentation; boxes, key points and panoptic pictures are no outline"
         )
-    if isinstance(piece, str | float | int):
+    if not (isinstance(piece, list) or (isinstance(piece, dict) and "counts" in piece)):
         raise ValueError("has a segmentation that is neither polygons nor run lengths")
     if isinstance(piece, list):
         if any(isinstance(value, list) for value in piece):

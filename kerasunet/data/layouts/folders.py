@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from math import prod
@@ -14,6 +14,20 @@ from kerasunet.data import layouts
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
 from kerasunet.data.layouts import contents
 from kerasunet.data.layouts.contents import Files, image_files, subfolder, subfolders
+from kerasunet.data.layouts.folder_names import (
+    BATCH,
+    CLASS,
+    FOLD,
+    NUMBER_OF_FOLD,
+    OF_PART,
+    OUT,
+    PART,
+    PARTS,
+    VISIT,
+    common_kind,
+    folders_within,
+    kind_of_name,
+)
 from kerasunet.data.layouts.pairing import (
     RARE_WORD,
     by_image,
@@ -25,60 +39,23 @@ from kerasunet.data.layouts.tables import misspelled
 from kerasunet.data.readers import count_frames, has_place, locate
 from kerasunet.files import raise_all, report_all
 
-PARTS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-_OF_PART = re.compile(rf"(?i)(?:.+[ _-])?({'|'.join(PARTS)})([ _-]?(set|data(set)?|split|20\d\d))?")
 PATIENTS, OTHER_FOLDERS = "one folder per patient", "folders that are no patients"
 _LIKE_VISITS = f"{PATIENTS}, though named like visits, sides or years"
+_HOLDING = f"{PATIENTS}, though there are folders in these that may be the patients"
 FOLDS, VISITS = "one folder per fold", "one folder per visit or side"
-_FOLD = re.compile(r"(?:fold|split|cv)[ _-]?(\d+)", re.IGNORECASE)
-_CLASS_NAMES = re.compile(
-    "(benign|malignant|normal|abnormal|healthy|sick|diseased|control|positive|negative|male|female|"
-    "yes|no|cancer|(no_?)?tumou?r|lesion|mass|cyst|nodule|polyp|adenoma|fibroadenoma|papilloma|"
-    "hematoma|(adeno)?carcinoma|melanoma|nevus|lymphoma|sarcoma|metastas[ie]s|glioma|meningioma|"
-    "pituitary|hemangioma|lipoma|abscess|(micro)?calcification|covid(_?19)?|tuberculosis|glaucoma|"
-    "((viral|bacterial)_)?pneumonia|viral|bacterial|(pleural_)?effusion|lung_opacity|atelectasis|"
-    "cardiomegaly|infiltration|consolidation|edema|emphysema|fibrosis|pneumothorax|finding|dcis|idc)"
-    "(e?s)?|(bi_?rads|o_?rads|pi_?rads|li_?rads|(acr_?)?ti_?rads|grade|stage|class|type|category)_?"
-    "([0-9]|i{1,3}|iv|v|[a-d])[a-d]?|tr_?[1-5]"
-)
-_NUMBER = r"(?:[ _-]?(?:\d{1,3}|[a-z]))?"
-_VISIT_OR_SIDE = re.compile(
-    r"(day|week|month|year|visit|session|timepoint)(?:[ _-]?(?:\d{1,4}|[a-z]))?|baseline|pre|post|"
-    r"follow[ _-]?up(?:[ _-]?\d{1,3})?|(left|right|links|rechts|gauche|droite)(?:[ _-][a-z]+)?|"
-    r"bilateral|od|os|ou|before|after|[lr]?[ _-]?(cc|mlo)|ap|pa|lateral|frontal|axial|sagittal|"
-    r"coronal|transvers(e|al)|longitudinal|b[ _-]?mode|doppler|elastography|flair|dwi|adc|t[12]w"
-)
-_BATCH_OR_SITE = re.compile(
-    "(batch|data|dataset|set|part|site|cent(er|re)|hospital|clinic|scanner|device|"
-    "images|folder|internal|external|ge|philips|siemens|samsung|mindray|canon|toshiba|esaote|"
-    rf"fujifilm|hitachi){_NUMBER}|imgs?|image|frames|scans|all|input"
-)
-_SAME_IMAGES = re.compile(
-    rf"(raw|(pre)?processed|original|aug(mented)?|annotator|reader|rater|observer|expert){_NUMBER}"
-)
-_ASIDE = re.compile(
-    r"(excluded?|discard(ed)?|reject(ed|s)?|removed?|deleted|unused|skip(ped)?|trash|broken|todo|unsure|"
-    r"unclear|old|backups?|archived?|copy|tmp|temp|duplicates?|augmented|aug|annotator|reader|rater|"
-    r"observer|expert|(predict(ion|ed)?|pred|result|output|overlay|debug|vis|visuali[sz]ation|preview|"
-    r"thumbnail)s?)([ _-]?v?\d{1,3})?"
-)
-_PART, CLASS, _OF_FOLD, PATIENT = "part", "class", "fold", "patient"
-_VISIT, _BATCH, _OUT = "visit or side", "batch or site", "result, copy or reject"
-_SEVERAL = {
-    **{_PART: "parts", CLASS: "classes", _OF_FOLD: "folds", _VISIT: "visits or sides"},
-    **{_BATCH: "batches or sites", _OUT: "results, copies or rejects", PATIENT: "patients"},
-}
+_CLASSES = "one folder per class"
 Official = Mapping[str, Mapping[str, int | str]]
 _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")  # labelme once put arrays there.
 _VERSION = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{16,}")
 _OF_INSTANCE = re.compile(r"[ _-]?(mask|instance|object)?[ _-]?\d*", re.IGNORECASE)
 _DIGEST = re.compile("[0-9a-f]{16,}")  # A name that says nothing, of an object in a folder's image.
-_YEAR = re.compile(r"(19|20)\d\d([_.-]?(0[1-9]|1[0-2])[_.-]?[0-3]\d)?")
-_MOST_NAMED, _MOST_FRAMES, _MOST_YEARS = 5, 100_000, 5  # More years are numbers of patients.
+_YEAR = re.compile(
+    r"(19|20)\d\d([_.-]?(0[1-9]|1[0-2])[_.-]?[0-3]\d|[_.-](0[1-9]|1[0-2]))?|"
+    r"[0-3]?\d[_.-][01]?\d[_.-](19|20)\d\d|"
+    r"(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|"
+    r"oct(ober)?|nov(ember)?|dec(ember)?)[ _-]?(19|20)\d\d"
+)
+_MOST_NAMED, _MOST_FRAMES, _MOST_YEARS = 3, 100_000, 5  # More years are numbers of patients.
 _MAY_HOLD_MANY = (".dcm", ".dicom", ".nii", ".nii.gz", ".tif", ".tiff", ".nrrd", ".mha")
 
 
@@ -160,7 +137,7 @@ def _of_all_classes(masks: Files, images: Files) -> Files:
 
 def images_alone(folder: Path) -> Sequence[Case]:
     """Read `images/x.png`, or `test/x.png`, where no folder beside it holds images."""
-    if _OF_PART.fullmatch(folder.name) and not subfolders(folder):
+    if OF_PART.fullmatch(folder.name) and not subfolders(folder):
         return pair_annotated(image_files(folder), {})
     image_folder = subfolder(folder, *layouts.IMAGE_FOLDERS)
     beside = [p for p in subfolders(folder) if p != image_folder and not contents.shows_view(p)]
@@ -203,25 +180,51 @@ def interpret(cases: Sequence[Case]) -> tuple[list[Case], str, Official]:
     names = {folder_of(case).lower() for case in annotated} - {""}
     if not names:
         return list(cases), "", {}
-    kind = _common_kind(sorted(names))
-    if kind == _PART:
-        by_key = {case.key: _OF_PART.fullmatch(folder_of(case)) for case in annotated}
+    kind = common_kind(sorted(names))
+    if kind == PART:
+        by_key = {case.key: OF_PART.fullmatch(folder_of(case)) for case in annotated}
         parts = {key: PARTS[found[1].lower()] for key, found in by_key.items() if found}
         return list(cases), "one folder per part", {"folders": parts}
     if kind == CLASS:
-        return _labeled(cases), "one folder per class", {}
-    if kind == _OF_FOLD:
+        return _labeled(cases, names), _CLASSES, {}
+    if kind == FOLD:
         return list(cases), FOLDS, {"folders": _numbered(annotated)}
-    if kind in (_BATCH, _OUT) or (kind == _VISIT and len(names) == 1):
+    are_images = all(map(_DIGEST.fullmatch, names)) and all(
+        case.key.endswith(f"{folder_of(case)}/{folder_of(case)}") for case in annotated
+    )
+    if are_images or kind in (BATCH, OUT) or (kind == VISIT and len(names) == 1):
         return list(cases), OTHER_FOLDERS, {}
     are_years = len(names) <= _MOST_YEARS and all(map(_YEAR.fullmatch, names))
     grouped = all(case.group != case.key for case in annotated if folder_of(case))
-    if (grouped and (are_years or kind == _VISIT)) or (kind == _VISIT and _names_recur(annotated)):
+    if (grouped and (are_years or kind == VISIT)) or (kind == VISIT and _names_recur(annotated)):
         report_all([*misspelled(map(_name_within, cases))], "")
         return [replace(case, group=_name_within(case)) for case in cases], VISITS, {}
     report_all([*misspelled(map(folder_of, cases))], "")
     patients = [replace(case, group=folder_of(case) or case.group) for case in cases]
-    return patients, _LIKE_VISITS if kind == _VISIT or are_years else PATIENTS, {}
+    what = _HOLDING if folders_within(case.key for case in annotated) else PATIENTS
+    return patients, _LIKE_VISITS if kind == VISIT or are_years else what, {}
+
+
+def doubtful_patients(data: DataSet) -> Iterator[str]:
+    """Yield which folders may be the patients, or patients of other folders of the same names."""
+    within = folders_within(case.key for case in data.cases)
+    if within and data.layout.startswith(PATIENTS):
+        yield (
+            f"{within[0]} and the like are in folders taken for patients; if they are patients, "
+            "call those above site1, site2 …"
+        )
+    above: dict[str, set[str]] = {}
+    for case in data.cases if data.layout.startswith((OTHER_FOLDERS, _CLASSES)) else ():
+        place, found, _ = case.key.partition(f"/{case.group}/")
+        above.setdefault(case.group, set()).update([place] if found else [])
+    shared = sorted(group for group, places in above.items() if len(places) > 1)
+    if shared:
+        names = ", ".join(shared[:_MOST_NAMED])
+        places = " and ".join(sorted(above[shared[0]])[:2])
+        yield (
+            f"{names}: in several folders, such as {places}, and taken for the same patients; if "
+            "they are others, give each patient a name of its own"
+        )
 
 
 def _inner_first(cases: Sequence[Case]) -> Sequence[Case]:
@@ -238,59 +241,19 @@ def _inner_first(cases: Sequence[Case]) -> Sequence[Case]:
     return [*(case for case in cases if case.key.count("/") < 2), *moved]
 
 
-def _common_kind(names: Sequence[str]) -> str:
-    """Return what all folders are; refuse them if they are of several kinds."""
-    if len(names) > 1 and all(map(_SAME_IMAGES.fullmatch, names)):
-        raise ValueError(
-            f"folders {', '.join(names)}: seem to hold the same images in several ways, "
-            "which would be in training and test; give the path of one of them"
-        )
-    by_kind: dict[str, list[str]] = {}
-    for name in names:
-        by_kind.setdefault(kind_of_name(name), []).append(name)
-    if len(by_kind) == 1:
-        return next(iter(by_kind))
-    unclear = [*by_kind.get(_VISIT, ()), *by_kind.get(_BATCH, ())]
-    if len(unclear) == 1 and by_kind.keys() <= {_VISIT, _BATCH, PATIENT}:
-        return PATIENT  # Of an unlucky name.
-    looks = ", ".join(_look(by_kind[kind], kind) for kind in _SEVERAL if kind in by_kind)
-    raise ValueError(
-        f"folders {', '.join(names)}: {looks}, and these cannot be told apart; use one kind, or a "
-        "manifest.csv"
-    )
-
-
-def _look(names: Sequence[str], kind: str) -> str:
-    if len(names) == 1:
-        return f"{names[0]} looks like a {kind}"
-    more = " …" if len(names) > _MOST_NAMED else ""
-    return f"{', '.join(names[:_MOST_NAMED])}{more} look like {_SEVERAL[kind]}"
-
-
-def kind_of_name(name: str) -> str:
-    """Return what a folder looks like, by its name in lower case."""
-    if _OF_PART.fullmatch(name):
-        return _PART
-    word = re.sub("[ _-]+", "_", name)
-    word = re.sub("^(no|non|not)_", "", word)
-    asked = (
-        *((CLASS, _CLASS_NAMES, word), (_OF_FOLD, _FOLD, name), (_VISIT, _VISIT_OR_SIDE, name)),
-        *((_OUT, _ASIDE, word), (_BATCH, _BATCH_OR_SITE, name)),
-    )
-    return next((kind for kind, known, text in asked if known.fullmatch(text)), PATIENT)
-
-
-def _labeled(cases: Sequence[Case]) -> list[Case]:
+def _labeled(cases: Sequence[Case], names: Collection[str]) -> list[Case]:
     """Label the cases by their folders, but those without a mask only if theirs is a class."""
     folders = [folder_of(case).lower() for case in cases]
     return [
-        replace(case, label=folder) if folder and kind_of_name(folder) == CLASS else case
-        for case, folder in zip(cases, folders, strict=True)
+        replace(case, label=of) if of in names or (of and kind_of_name(of) == CLASS) else case
+        for case, of in zip(cases, folders, strict=True)
     ]
 
 
 def _numbered(cases: Sequence[Case]) -> dict[str, int]:
-    numbers = {c.key: int(found[1]) for c in cases if (found := _FOLD.fullmatch(folder_of(c)))}
+    numbers = {
+        c.key: int(found[1]) for c in cases if (found := NUMBER_OF_FOLD.fullmatch(folder_of(c)))
+    }
     order = sorted({*numbers.values()})
     return {key: order.index(number) for key, number in numbers.items()}
 
@@ -315,7 +278,7 @@ def under(name: str, cases: Iterable[Case]) -> list[Case]:
 
 def _is_named_after_file(case: Case) -> bool:
     folder, _, name = case.key.partition("/")
-    return case.group == case.key or (case.group == name and kind_of_name(folder.lower()) == _VISIT)
+    return case.group == case.key or (case.group == name and kind_of_name(folder.lower()) == VISIT)
 
 
 def folder_of(case: Case) -> str:

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import permutations
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from kerasunet.data.annotations import ENCODINGS
@@ -31,7 +31,8 @@ from kerasunet.data.layouts.contents import (
     shows_view,
     subfolders,
 )
-from kerasunet.data.layouts.folders import CLASS, FOLDS, PARTS, PATIENTS, kind_of_name, under
+from kerasunet.data.layouts.folder_names import CLASS, PARTS, kind_of_name
+from kerasunet.data.layouts.folders import FOLDS, PATIENTS, under
 from kerasunet.data.layouts.tables import misspelled, read_rows
 from kerasunet.files import FileWarning, is_plain, raise_all, read_json, report_all
 
@@ -264,7 +265,8 @@ def _check_listed(path: Path, images: Files) -> None:
     there = {_CHANNEL.sub("", stem) for stem in images}
     missing = []
     for named in _listed_pairs(content):
-        stems = {_CHANNEL.sub("", image_stem(PurePath(name).name) or name) for name in named}
+        names = (name.replace("\\", "/").rpartition("/")[2] for name in named)
+        stems = {_CHANNEL.sub("", image_stem(name) or name) for name in names}
         folders = {Path(name).parent.name for name in named if (path.parent / name).is_file()}
         if len(stems) > 1 or not folders <= _TRAINING:
             raise ValueError(

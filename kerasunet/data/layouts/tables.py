@@ -17,8 +17,8 @@ from kerasunet.data.layouts import EVERY_MASK_FOLDER, pairing
 from kerasunet.data.layouts.contents import image_stem
 from kerasunet.files import raise_all, read_json, write_text
 
-_MOST_BYTES = 64 << 20  # Of a table; one row per image takes a hundred.
-_MOST_COLUMNS, _LONGEST_HEADER = 1000, 1 << 16
+_MOST_BYTES, _MOST_COLUMNS, _LONGEST_HEADER = 64 << 20, 1000, 1 << 16  # Of a table.
+_EXCELS = re.compile(r'"?sep=([,;\t|])"?\r?\n', re.IGNORECASE)  # A first line that tells the mark.
 _CLASS_AT_END = re.compile(
     rf"[_-](?:masks?|annotations|labels|{pairing.OTHER_WORDS})"
     r"[\W_]+(?:[\W\d_]*\d(?:[\W_]+|(?=[^\W\d_]{3})))?(?!of[_ -]?\d)"
@@ -61,23 +61,25 @@ def read_rows(path: Path, delimiter: str = "") -> list[tuple[int, dict[str, str]
         ValueError: The file is no UTF-8 or UTF-16 text, columns share a name, or a row is too long.
     """
     text = text_of(path)
-    between = delimiter or _delimiter(path, text)
+    told = _EXCELS.match(text)
+    between = told[1] if told else delimiter or _delimiter(path, text)
+    text, begin = (text[told.end() :], 1) if told else (text, 0)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=between, restval="")
     try:
         columns = [name.strip().lower() for name in reader.fieldnames or ()]
         _check_columns(path, columns)
         reader.fieldnames = columns
-        rows = [(reader.line_num, row) for row in reader if any(map(_filled, row.values()))]
+        rows = [(begin + reader.line_num, row) for row in reader if any(map(_filled, row.values()))]
     except csv.Error as error:
         raise ValueError(f"{path}:{reader.line_num}: not a readable table ({error})") from error
     further = [(line, row.pop(None, ())) for line, row in rows]
-    surplus = "more cells than columns; put names with commas in quotation marks"
-    raise_all([f"{path}:{line}: {surplus}" for line, row in further if _filled(row)])
+    what = "more cells than columns; put names with commas in quotation marks"
+    raise_all([f"{path}:{line}: {what}" for line, row in further if _filled(row)])
     return rows
 
 
 def _filled(cells: str | Sequence[str]) -> bool:
-    return any(cell.strip() for cell in cells)
+    return any(map(str.strip, cells))
 
 
 def text_of(path: Path, *, guessed: bool = False) -> str:
@@ -91,16 +93,15 @@ def text_of(path: Path, *, guessed: bool = False) -> str:
     except UnicodeDecodeError as error:
         if guessed:
             return content.decode("cp1252", errors="replace")
-        raise ValueError(
-            f"{path}: not UTF-8 text ({error.reason}); save it as CSV UTF-8"
-        ) from error
+        fault = f"not UTF-8 text ({error.reason}); save it as CSV UTF-8"
+        raise ValueError(f"{path}: {fault}") from error
 
 
 def _delimiter(path: Path, text: str) -> str:
     if path.suffix.lower() == ".tsv":
         return "\t"
-    header = next(iter(text[:_LONGEST_HEADER].splitlines()), "")
-    return next((mark for mark in ",;\t" if mark in header), ",")
+    header = text[:_LONGEST_HEADER].splitlines()[:1]
+    return next((mark for mark in ",;\t" if mark in "".join(header)), ",")
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:

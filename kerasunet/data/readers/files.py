@@ -92,7 +92,7 @@ def read_image(
         reader = _reader(kind)
         source = Source(file, kind, frame or 0, size_limit=size_limit)
         if frame is None and kind not in _ONE_FRAME:
-            _check_only_frame(reader.count_frames(source))
+            _check_only_frame(reader.count_frames(source), outlined=outlined)
         _check_suffix(source, reader)
         if outlined and kind != "DICOM":
             check_outlined(reader.locate(source), sized=sized)
@@ -101,7 +101,10 @@ def read_image(
     return image
 
 
-def _check_only_frame(count: int | None) -> None:
+def _check_only_frame(count: int | None, *, outlined: bool) -> None:
+    if count is not None and count > 1 and outlined:
+        what = "its outlines do not say of which; save the one that was outlined as PNG"
+        raise Unusable(f"it has {count:,} frames, and {what}")
     if count is not None and count > 1:
         raise Unusable(f"it has {count:,} frames; say which: frame 0 to {count - 1}")
 

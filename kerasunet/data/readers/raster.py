@@ -43,6 +43,7 @@ from kerasunet.data.readers.pillow_gaps import (
     counts_from_white,
     exif_orientation,
     full_pages,
+    has_regions,
     joined_bytes,
     mend_palette,
     rare_numbers,
@@ -83,7 +84,6 @@ _FROM_WHITE = "its values count from white down; save it with 0 as black"
 _LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Compressions inside TIFF.
 _ANIMATED = ("GIF", "WebP", "PNG")
 _WEBP_HEADER = 4096  # Bytes.
-_OF_IMAGEJ = 50839  # A tag.
 _LIBTIFF = re.compile(  # Its functions, codecs and what Pillow calls the file.
     r"(tempfile\.tif|_?TIFF\w+|O?JPEG\w+|(Fax|LZW|ZIP|ZSTD|LZMA|PackBits|WebP|LERC|LogL|PixarLog|"
     r"ThunderDecode|NeXTDecode|DumpMode|Predictor)\w*): "
@@ -118,7 +118,7 @@ def read_mask(source: Source) -> MaskValues:
             found = _indexed(picture)
         else:
             found = stored(_channels(picture, source), lossy=_is_lossy(picture, source))
-        if not found.values.any() and _has_regions(picture):
+        if not found.values.any() and has_regions(picture):
             raise Unusable("black, with ImageJ regions, which are not read; flatten or fill them")
         return found
 
@@ -126,11 +126,6 @@ def read_mask(source: Source) -> MaskValues:
 def _is_multi_picture(picture: JpegImagePlugin.JpegImageFile) -> bool:
     """Return whether a JPEG file holds other pictures after the first (CIPA DC-007, MPF)."""
     return any(name == "APP2" and part[:4] == b"MPF\0" for name, part in picture.applist)
-
-
-def _has_regions(picture: ImageFile) -> bool:
-    tag = picture.tag_v2.get(_OF_IMAGEJ) if isinstance(picture, TiffImageFile) else None
-    return isinstance(tag, bytes) and re.search(b"over|revo|roi | ior", tag[:64]) is not None
 
 
 def _is_lossy(picture: ImageFile, source: Source) -> bool:
