@@ -44,8 +44,8 @@ from kerasunet.data.groups import (
     turned,
     with_group_pattern,
 )
-from kerasunet.data.layouts import CLASS, PART, VISIT, kind_of_name
 from kerasunet.data.layouts.contents import files_below, image_stem
+from kerasunet.data.layouts.folder_names import CLASS, PART, VISIT, kind_of_name
 from kerasunet.data.layouts.folders import PATIENTS, doubtful_patients
 from kerasunet.data.loading import doubtful_outlines, load
 from kerasunet.data.splits import contradicted, divided_patients, groups_in_words

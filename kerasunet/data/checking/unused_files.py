@@ -17,8 +17,8 @@ from kerasunet.data.annotations import ENCODINGS
 from kerasunet.data.cases import DataSet, UnannotatedCase, file_stem
 from kerasunet.data.checking.report import Problem, first_names
 from kerasunet.data.groups import columns_of_patients
-from kerasunet.data.layouts import PARTS, PATIENT, kind_of_name
 from kerasunet.data.layouts.contents import SHEETS, files_below, image_stem, is_no_document
+from kerasunet.data.layouts.folder_names import PARTS, PATIENT, kind_of_name
 from kerasunet.data.layouts.labelme import IGNORED
 from kerasunet.data.layouts.manifests import COLUMNS, MANIFESTS, PATIENT_COLUMN
 from kerasunet.data.layouts.tables import TABLES_OF_CLASSES, text_of

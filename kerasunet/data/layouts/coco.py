@@ -25,7 +25,6 @@ from kerasunet.data.annotations import (
     run_length_mask,
 )
 from kerasunet.data.cases import AnnotatedCase, Case
-from kerasunet.data.layouts import PARTS
 from kerasunet.data.layouts.contents import (
     foreign,
     image_files,
@@ -33,6 +32,7 @@ from kerasunet.data.layouts.contents import (
     json_files,
     keys_of,
 )
+from kerasunet.data.layouts.folder_names import PARTS
 from kerasunet.data.layouts.pairing import OF_MASK, ImageSearch, misplaced
 from kerasunet.data.readers import wrong_size
 from kerasunet.files import raise_all, read_json

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from kerasunet.data import layouts
 from kerasunet.data.cases import Case, DataSet, FileCase, MaskCoding, by_annotation
-from kerasunet.data.layouts import (
+from kerasunet.data.layouts import contents
+from kerasunet.data.layouts.contents import Files, image_files, subfolder, subfolders
+from kerasunet.data.layouts.folder_names import (
     BATCH,
     CLASS,
     FOLD,
@@ -23,11 +25,9 @@ from kerasunet.data.layouts import (
     PARTS,
     VISIT,
     common_kind,
-    contents,
     folders_within,
     kind_of_name,
 )
-from kerasunet.data.layouts.contents import Files, image_files, subfolder, subfolders
 from kerasunet.data.layouts.pairing import (
     RARE_WORD,
     by_image,

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from kerasunet.data.annotations import ENCODINGS
 from kerasunet.data.cases import Case, DataSet, FileCase
-from kerasunet.data.layouts import CLASS, PARTS, kind_of_name, pairing
+from kerasunet.data.layouts import pairing
 from kerasunet.data.layouts.contents import (
     SHEETS,
     Files,
@@ -31,6 +31,7 @@ from kerasunet.data.layouts.contents import (
     shows_view,
     subfolders,
 )
+from kerasunet.data.layouts.folder_names import CLASS, PARTS, kind_of_name
 from kerasunet.data.layouts.folders import FOLDS, PATIENTS, under
 from kerasunet.data.layouts.tables import misspelled, read_rows
 from kerasunet.files import FileWarning, is_plain, raise_all, read_json, report_all
