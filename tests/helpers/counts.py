@@ -25,7 +25,7 @@ from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
 BARS = {
-    "Python files": 165,
+    "Python files": 166,
     "lines of the longest file": 400,
     "lines of the longest function body": 40,
     "lines of the median function body": 6,
