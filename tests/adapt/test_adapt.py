@@ -111,6 +111,23 @@ def test_the_interval_is_the_bootstrap_t_of_the_table_of_cases(adapted):
     assert found == pytest.approx((low, high), abs=0.08 * (high - low))
 
 
+def test_the_card_of_an_adaptation_states_the_intervals_of_its_answer(adapted):
+    answer = json.loads((adapted.directory / "answer.json").read_text(encoding="utf-8"))
+    expected, stated = answer["estimate"], models.card(adapted.model).metrics
+    dice = stated["dice"]
+    bounds = [round(dice[name], 4) for name in ("mean", "low", "high")]
+    assert bounds == [expected[name] for name in ("dice", "low", "high")]
+    text = adapted.model.with_suffix(".md").read_text(encoding="utf-8")
+    assert "## Held-out cases; in cross-validation, by models trained without them\n" in text
+    with open(adapted.directory / "cases.csv", encoding="utf-8", newline="") as file:
+        rows = [*csv.DictReader(file)]
+    for name in ("iou", "hd95"):  # Of the others, too; distances may exceed 1.
+        scores = np.array([float(row[name]) for row in rows])
+        error = scores.std(ddof=1) / len(scores) ** 0.5 * (1 + 1 / 3) ** 0.5
+        assert stated[name]["low"] < scores.mean() < stated[name]["high"]
+        assert stated[name]["high"] - stated[name]["low"] > 1.96 * error
+
+
 @pytest.mark.slow
 def test_the_model_opens_in_plain_keras_and_says_what_it_has_seen(adapted, pairs):
     model = keras.models.load_model(adapted.model)
