@@ -134,7 +134,8 @@ class _Adaptation:
         directory.claim(asked)
         with directory.publishing() as aside:
             found.write(aside)
-        for line in (*found.lines(), *(one.told() for one in left_out)):
+        named = [f"{short_name(n)} is {n}" for n in cards if short_name(n) != short_name(str(n))]
+        for line in (*found.lines(), *named, *(one.told() for one in left_out)):
             self.listener.note(line)
         new_heads = with_new_heads(cards, data.objects, found.object_side)
         self.listener.phase("evaluating the untouched starts")

@@ -129,6 +129,31 @@ def test_the_card_of_an_adaptation_states_the_intervals_of_its_answer(adapted):
 
 
 @pytest.mark.slow
+def test_starts_whose_files_have_one_name_are_told_apart(short, pairs, tiny_model_file, tmp_path):
+    """As those of two runs have; copies count once."""
+    files = [tmp_path / run / "model.keras" for run in ("one", "other", "copy")]
+    model = models.load(tiny_model_file)
+    for number, file in enumerate(files):
+        file.parent.mkdir()
+        if number == 1:  # Finds nothing.
+            model.get_layer("head").set_weights([w * 0 for w in model.get_layer("head").weights])
+        if number < 2:
+            models.save(model, file, models.card(tiny_model_file))
+        else:
+            for suffix in (".keras", ".json"):
+                file.with_suffix(suffix).write_bytes(files[0].with_suffix(suffix).read_bytes())
+    names = [f"model {models.digest(file)[:8]}" for file in files[:2]]
+    settings = replace(settings_for(pairs, files[0]), starts=tuple(map(str, files)))
+    told = adapt(settings, tmp_path / "out").as_dict()
+    assert [one["start"] for one in told["starts"]] == names
+    chosen = told["chosen"]["start"]
+    assert chosen in names and f"Start from {chosen}" in told["answer"]
+    card = models.card(tmp_path / "out/model.keras")
+    assert card.init == chosen
+    assert f"| initial weights | `{chosen}` |" in card.to_markdown()
+
+
+@pytest.mark.slow
 def test_the_model_opens_in_plain_keras_and_says_what_it_has_seen(adapted, pairs):
     model = keras.models.load_model(adapted.model)
     found = model.predict(np.zeros((1, 32, 32, 1), np.float32), verbose=0)
