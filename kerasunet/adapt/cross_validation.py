@@ -306,12 +306,14 @@ class Estimate:
         return replace(found, summary=summary)
 
     def _bounded(self, summary: Mapping[str, Any], rows: Sequence[Mapping]) -> dict[str, Any]:
-        groups, bounded = [case.rows[0]["group"] for case in self.cases], {}
+        groups, bounded = [case.rows[0]["group"] for case in self.cases], dict[str, Any]()
         for name, metric in METRICS.items():
             scores, most = [row[name] for row in rows], math.inf if metric.is_distance else 1.0
             mean = GroupedMean.of(scores, groups, len(self.by_fold))
             low, high = studentized_interval(mean, scores, groups, most=most)
             bounded[name] = {**summary[name], "low": low, "high": high}
+        if summary["unit"] == "px" and len({one.candidate.image_size for one in self.by_fold}) > 1:
+            bounded["unit"] = "px of several image sizes"
         return bounded
 
 
@@ -382,8 +384,7 @@ def learning_curve(validation: CrossValidation, chosen: Chosen) -> LearningCurve
     folds = len(validation.folds)
     if folds < 3 or chosen.candidate.is_untouched:
         return None
-    few, many, groups = [], [], []
-    objects = validation.fits.pictures.objects
+    few, many, groups, objects = [], [], [], validation.fits.pictures.objects
     for fold, dice in validation.pair_dice(chosen.candidate, chosen.threshold):
         outputs = validation.predictions(chosen.candidate, fold)
         found = objects.decide(outputs, chosen.threshold)
@@ -391,8 +392,7 @@ def learning_curve(validation: CrossValidation, chosen: Chosen) -> LearningCurve
         many += dice_of_masks(masks, found, objects).tolist()
         few += dice.tolist()
         groups += [validation.groups[key] for key in validation.folds[fold]]
-    doublings = math.log2((folds - 1) / (folds - 2))
-    count = len(groups)
+    doublings, count = math.log2((folds - 1) / (folds - 2)), len(groups)
     return LearningCurve(
         sizes=(count * (folds - 2) / folds, count * (folds - 1) / folds),
         dice=(float(np.mean(few)), float(np.mean(many))),

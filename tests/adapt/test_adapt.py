@@ -128,6 +128,17 @@ def test_the_card_of_an_adaptation_states_the_intervals_of_its_answer(adapted):
         assert stated[name]["high"] - stated[name]["low"] > 1.96 * error
 
 
+def test_distances_of_folds_at_several_image_sizes_are_called_so(adapted):
+    """Each fold may choose another image size, in whose pixels its distances are."""
+    one, *others = adapted.estimate.by_fold
+    larger = replace(one, candidate=one.candidate._replace(image_size=64))
+    mixed = replace(adapted.estimate, by_fold=(larger, *others))
+    assert mixed.evaluation.summary["unit"] == "px of several image sizes"
+    told = directory.as_markdown(replace(adapted, estimate=mixed))
+    assert "| HD95 (px of several image sizes) |" in told
+    assert adapted.estimate.evaluation.summary["unit"] == "px"
+
+
 @pytest.mark.slow
 def test_starts_whose_files_have_one_name_are_told_apart(short, pairs, tiny_model_file, tmp_path):
     """As those of two runs have; copies count once."""
