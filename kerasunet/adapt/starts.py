@@ -361,6 +361,11 @@ def told_apart(names: Sequence[str]) -> tuple[str, ...]:
     )
 
 
+def which_file(names: Iterable[str]) -> list[str]:
+    """Say which file is meant, for the starts that `told_apart` gave another name."""
+    return [f"{short_name(n)} is {n}" for n in names if short_name(n) != short_name(str(n))]
+
+
 def short_name(name: str) -> str:
     """Return a start's name without its folder, as answers call it."""
     if isinstance(name, NamedStart):

@@ -41,8 +41,8 @@ from kerasunet.objects import ONE_OBJECT, Objects, modality_of
 from kerasunet.schema import COUNT, FLAG, NUMBERS, TEXT, TEXTS, Kind, faults, whole
 
 MOST_BYTES = 4 << 20
-_REMEDY = "restore it from its source"
-_MOST_FILTERS, _DEEPEST, _FAULTS_SHOWN = 2048, 8, 5
+_REMEDY, _MAY = "restore it from its source", ", which its start may have been trained on"
+_FAULTS_SHOWN, _MOST_FILTERS, _DEEPEST = 5, 2048, 8
 _START_SAW = "; {} has seen {} of them, or others of their patients"
 _ARCHITECTURE = {
     "base_filters": whole(1, _MOST_FILTERS),
@@ -243,9 +243,9 @@ class ModelCard:
 
     def to_json(self) -> dict[str, Any]:
         """Return the values of `NAME.json`."""
-        shape = {**vars(self.architecture), "classes": self.classes}
-        architecture = {name: shape[name] for name in _ARCHITECTURE}
-        return {**encoded(self), "architecture": architecture, **self.unknown}
+        known = {**vars(self.architecture), "classes": self.classes}
+        shape = {"architecture": {name: known[name] for name in _ARCHITECTURE}}
+        return encoded(self) | shape | self.unknown
 
     @property
     def terms(self) -> dict[str, str]:
@@ -378,11 +378,9 @@ def _judges(card: ModelCard) -> str:
         return "Validation cases, by which the weights were chosen"
     who = "its start" if "layers" in card.settings else "it, or its start,"
     saw = _START_SAW.format(who, card.start_saw) if card.start_saw else ""
-    told = ", which its start may have been trained on" if card.start_unknown else saw
+    told = f"Held-out cases{_MAY if card.start_unknown else saw}"
     others = "cross_validation" in card.settings and card.training_cases > 0
-    return (
-        f"Held-out cases{told}" + "; in cross-validation, by models trained without them" * others
-    )
+    return told + "; in cross-validation, by models trained without them" * others
 
 
 def _other_evaluations(card: ModelCard) -> list[str]:
@@ -397,8 +395,6 @@ def _other_evaluations(card: ModelCard) -> list[str]:
 
 def _seen_of(one: RecordedEvaluation, card: ModelCard) -> str:
     if one.seen:
-        return (
-            f"{one.seen} of {one.metrics['n']} cases trained on or chosen by, or of such patients"
-        )
+        return f"{one.seen} of {one.metrics['n']} cases trained on or chosen by, or their patients"
     unknown = card.may_have_seen(one)
     return "not known which of it was trained on" if unknown else "none of which was trained on"

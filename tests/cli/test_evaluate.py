@@ -138,7 +138,7 @@ def test_the_card_says_which_cases_were_seen(tuned, copy, capsys):
     assert [found.seen for found in models.card(tuned).evaluations] == [0, 6]
     text = tuned.with_suffix(".md").read_text(encoding="utf-8")
     assert "## On `copy`, none of which was trained on\n" in text
-    assert "## On `copy`, 6 of 10 cases trained on or chosen by, or of such patients\n" in text
+    assert "## On `copy`, 6 of 10 cases trained on or chosen by, or their patients\n" in text
 
 
 @pytest.mark.slow
