@@ -16,7 +16,16 @@ from kerasunet import UNet, describe, models, runs, set_trainable
 from kerasunet.adapt import adapt
 from kerasunet.adapt.settings import AdaptSettings
 from kerasunet.cli.predict import _models as asked_models
-from kerasunet.data import decode, load, read_image, resize_mask, split_cases
+from kerasunet.data import (
+    MaskCoding,
+    decode,
+    gray_levels,
+    load,
+    read_image,
+    resize_image,
+    resize_mask,
+    split_cases,
+)
 from kerasunet.data.checking import check
 from kerasunet.drawing import write_png
 from kerasunet.files import FileWarning
@@ -144,6 +153,15 @@ def test_a_folder_that_is_called_tilde_is_never_made(data, monkeypatch):
         (lambda: decode(load("data").cases, (0, 32)), ValueError, r"size must be .*not \(0, 32\)"),
         (lambda: decode(load("data").cases, "32"), ValueError, "size must be a whole number, not"),
         (lambda: resize_mask(np.ones((4, 4), bool), 4), ValueError, "size must be .height, width."),
+        (lambda: resize_mask(np.ones((0, 4), bool), (4, 4)), ValueError, "no pixels to .*0, 4"),
+        (lambda: resize_image(np.ones((4, 0), int), (4, 4)), ValueError, "no pixels to .*4, 0"),
+        (lambda: resize_image(np.ones((0, 4), "f4"), (4, 4)), ValueError, "no pixels to .*0, 4"),
+        (lambda: gray_levels(np.ones((0, 4))), ValueError, r"an image has no pixels: shape .0, 4"),
+        (
+            lambda: MaskCoding(colors=("red",)).decode(np.eye(4), "a.png"),
+            ValueError,
+            'a.png: colors are written like "#ff0000", not "red"',
+        ),
         (lambda: models.register("a.png", "a"), FileNotFoundError, "a.png: no such model, or its"),
         (lambda: read_results([]), ValueError, "give at least one study directory"),
         (lambda: read_results([b"a"]), TypeError, "give each study by its name or path, not as b"),

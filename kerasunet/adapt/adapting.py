@@ -44,6 +44,7 @@ from kerasunet.adapt.starts import (
     load_start,
     short_name,
     usable_starts,
+    which_file,
     with_new_heads,
 )
 from kerasunet.adapt.survey import MARK, OBJECT_SIDE_OF, Survey, load_cases, survey
@@ -134,7 +135,7 @@ class _Adaptation:
         directory.claim(asked)
         with directory.publishing() as aside:
             found.write(aside)
-        for line in (*found.lines(), *(one.told() for one in left_out)):
+        for line in (*found.lines(), *which_file(cards), *(one.told() for one in left_out)):
             self.listener.note(line)
         new_heads = with_new_heads(cards, data.objects, found.object_side)
         self.listener.phase("evaluating the untouched starts")

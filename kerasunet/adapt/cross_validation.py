@@ -18,13 +18,9 @@ from kerasunet.adapt.candidates import Candidate, Contenders, Fits
 from kerasunet.adapt.settings import FOLDS
 from kerasunet.data.decoding import DecodedCases
 from kerasunet.data.splits import split_cases
-from kerasunet.layer_selection.evidence import (
-    GroupedMean,
-    Weighed,
-    studentized_interval,
-    weigh,
-)
+from kerasunet.layer_selection.evidence import GroupedMean, Weighed, studentized_interval, weigh
 from kerasunet.layer_selection.selection import Member
+from kerasunet.metrics import METRICS, mean_over_objects
 from kerasunet.training.evaluation import (
     Evaluation,
     dice_of_masks,
@@ -199,12 +195,10 @@ class CrossValidation:
         if self.fits.pictures.objects.exclusive:
             return USUAL_THRESHOLD
         means = {
-            threshold: np.concatenate(
-                [self._dice(one, n, folds, threshold=threshold) for n in folds]
-            )
-            for threshold in THRESHOLDS
+            level: np.concatenate([self._dice(one, n, folds, threshold=level) for n in folds])
+            for level in THRESHOLDS
         }
-        best = max(THRESHOLDS, key=lambda threshold: means[threshold].mean())
+        best = max(THRESHOLDS, key=lambda level: means[level].mean())
         gain = GroupedMean.of(means[best] - means[USUAL_THRESHOLD], groups, len(folds))
         return best if gain.mean > _CLEARLY * gain.error else USUAL_THRESHOLD
 
@@ -302,9 +296,25 @@ class Estimate:
 
     @property
     def evaluation(self) -> Evaluation:
-        """All cases together, in the form of an evaluation of a single model."""
+        """All cases together, as if of a single model; intervals are like that of Dice."""
         found = evaluation_of([row for case in self.cases for row in case.rows])
-        return replace(found, summary={**found.summary, **self.facts})
+        means = [mean_over_objects(case.rows) for case in self.cases]
+        summary = {**found.summary, **self._bounded(found.summary, means), **self.facts}
+        for number, name in enumerate(self.objects):
+            one, rows = summary["objects"][name], [case.rows[number] for case in self.cases]
+            summary["objects"] |= {name: {**one, **self._bounded(one, rows)}}
+        return replace(found, summary=summary)
+
+    def _bounded(self, summary: Mapping[str, Any], rows: Sequence[Mapping]) -> dict[str, Any]:
+        groups, bounded = [case.rows[0]["group"] for case in self.cases], dict[str, Any]()
+        for name, metric in METRICS.items():
+            scores, most = [row[name] for row in rows], math.inf if metric.is_distance else 1.0
+            mean = GroupedMean.of(scores, groups, len(self.by_fold))
+            low, high = studentized_interval(mean, scores, groups, most=most)
+            bounded[name] = {**summary[name], "low": low, "high": high}
+        if summary["unit"] == "px" and len({one.candidate.image_size for one in self.by_fold}) > 1:
+            bounded["unit"] = "px of several image sizes"
+        return bounded
 
 
 def estimate(validation: CrossValidation, progress: Callable[[int], None]) -> Estimate:
@@ -317,8 +327,7 @@ def estimate(validation: CrossValidation, progress: Callable[[int], None]) -> Es
     cases: list[Case] = []
     chosen_by_fold: list[Chosen] = []
     for fold in range(len(validation.folds)):
-        chosen = validation.choose(validation.outside(fold))
-        chosen_by_fold.append(chosen)
+        chosen_by_fold.append(chosen := validation.choose(validation.outside(fold)))
         cases += _tested(validation, chosen, fold)
         progress(fold + 1)
     groups = [case.rows[0]["group"] for case in cases]
@@ -348,12 +357,8 @@ def _tested(validation: CrossValidation, chosen: Chosen, fold: int) -> list[Case
     facts = {"fold": fold + 1, "chosen": str(chosen.candidate)}
     rows = [{**row, **facts} for row in measured.rows]
     by_case = zip(*[iter(rows)] * len(tested.objects), strict=True)
-    return [
-        Case(some, image[..., 0], truth, found=mask)
-        for some, image, truth, mask in zip(
-            by_case, tested.images, tested.masks, found, strict=True
-        )
-    ]
+    parts = zip(by_case, tested.images, tested.masks, found, strict=True)
+    return [Case(some, image[..., 0], truth, found=mask) for some, image, truth, mask in parts]
 
 
 class LearningCurve(NamedTuple):
@@ -379,8 +384,7 @@ def learning_curve(validation: CrossValidation, chosen: Chosen) -> LearningCurve
     folds = len(validation.folds)
     if folds < 3 or chosen.candidate.is_untouched:
         return None
-    few, many, groups = [], [], []
-    objects = validation.fits.pictures.objects
+    few, many, groups, objects = [], [], [], validation.fits.pictures.objects
     for fold, dice in validation.pair_dice(chosen.candidate, chosen.threshold):
         outputs = validation.predictions(chosen.candidate, fold)
         found = objects.decide(outputs, chosen.threshold)
@@ -388,11 +392,9 @@ def learning_curve(validation: CrossValidation, chosen: Chosen) -> LearningCurve
         many += dice_of_masks(masks, found, objects).tolist()
         few += dice.tolist()
         groups += [validation.groups[key] for key in validation.folds[fold]]
-    doublings = math.log2((folds - 1) / (folds - 2))
-    gain = (np.subtract(many, few) / doublings).tolist()
-    count = len(groups)
+    doublings, count = math.log2((folds - 1) / (folds - 2)), len(groups)
     return LearningCurve(
         sizes=(count * (folds - 2) / folds, count * (folds - 1) / folds),
         dice=(float(np.mean(few)), float(np.mean(many))),
-        per_doubling=GroupedMean.of(gain, groups, folds),
+        per_doubling=GroupedMean.of(np.subtract(many, few) / doublings, groups, folds),
     )

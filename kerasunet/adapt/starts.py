@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ SIZES = (192, 256)
 """Further image sizes, where objects are small."""
 SMALL_OBJECT = 16.0
 """Side of an object, in pixels of 128, below which larger images are tried as well."""
-_SHOWN_SEEN = 3
+_SHOWN_SEEN, _SHOWN_OF_DIGEST = 3, 8
 _MEDICAL: tuple[Modality, ...] = ("ultrasound", "xray")
 _CLEARLY_MORE = 0.2
 """By how much, in Dice, a start has to find more than those for other kinds of image."""
@@ -175,7 +176,7 @@ def usable_starts(
         ValueError: A file is not the one that its card describes, or all starts are left out.
     """
     sorting = _Sorting(data, image_identities(data.cases), {}, left_out=[])
-    for name in names or (*models.starts_for(), *_marking(data.objects)):
+    for name in told_apart(names) or (*models.starts_for(), *_marking(data.objects)):
         sorting.add(name, models.card(name))
     if not names:
         sorting.replace_seen()
@@ -328,6 +329,45 @@ def load_start(name: str, objects: Objects = ONE_OBJECT, seed: int = 0) -> keras
         return with_new_head(start, objects.channels, overlapping=objects.overlapping)
 
 
+class NamedStart(str):
+    """Name or file of a start, `called` differently from other starts in answers and tables."""
+
+    called: str
+
+    @classmethod
+    def of(cls, name: str, called: str) -> NamedStart:
+        named = cls(name)
+        named.called = called
+        return named
+
+
+def told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """Return starts, copies once, with parts of their digests in the names that several share.
+
+    Every run calls its model `model.keras`; folders are not named in what may be shared.
+
+    Raises:
+        FileNotFoundError: There is no such model.
+        ValueError: A file is not the one that its card describes.
+    """
+    each = [str(name) for name in models.each_once(names)]
+    shared = Counter(map(short_name, each))
+    return tuple(
+        NamedStart.of(
+            name,
+            f"{short} {models.digest(name)[:_SHOWN_OF_DIGEST]}" if shared[short] > 1 else short,
+        )
+        for name, short in zip(each, map(short_name, each), strict=True)
+    )
+
+
+def which_file(names: Iterable[str]) -> list[str]:
+    """Say which file is meant, for the starts that `told_apart` gave another name."""
+    return [f"{short_name(n)} is {n}" for n in names if short_name(n) != short_name(str(n))]
+
+
 def short_name(name: str) -> str:
-    """Return a start's name without its folder."""
+    """Return a start's name without its folder, as answers call it."""
+    if isinstance(name, NamedStart):
+        return name.called
     return Path(name).stem if name.endswith(".keras") else name

@@ -148,9 +148,8 @@ def _counted(
         )
     count = len(seen.keys)
     if count and options.include_seen:
-        print(
-            f"seen        {count} cases count although the model was trained on or chosen by them"
-        )
+        told = f"{count} cases count although the model was trained on or chosen by them, or others"
+        print(f"seen        {told} of the same patients")
         return data, count if seen.is_known else None
     cases = tuple(case for case in data.cases if case.key not in seen.keys)
     if not cases:

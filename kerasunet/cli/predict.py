@@ -124,7 +124,8 @@ def run_predict(options: argparse.Namespace) -> int:
     files = _files(options)
     with exclusive(options.output):
         directory = PredictionDirectory.open(options.output, _facts(options))
-        directory.require_free(paths_of(frames), [_TABLE, *files.all_of(frames.values())])
+        shared = {name: files.of_file(frame) for name, frame in frames.items()}
+        directory.require_free(paths_of(frames), [_TABLE, *files.all_of(frames.values())], shared)
         with noting(directory.record):
             return _predict(options, frames, _Output(directory, files))
 
@@ -185,6 +186,8 @@ class _Output:
         entry: dict[str, Any] = {"mask": self.files.mask_of(frame)}
         if pair := self.files.pair(frame):  # Without manifests, rows of earlier ones stay.
             entry["pair"] = pair
+        if frame.total > 1:
+            entry["shared"] = self.files.of_file(frame)
         if len(rows) > 1:
             entry |= {"rows": [dict(row) for row in rows]}
         self.directory.keep(frame.name, rows[0], self.files.write_frame(found), **entry)

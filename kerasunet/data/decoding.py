@@ -205,7 +205,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) ->
     Raises:
         ValueError: It has another shape, or whole numbers above 255; `gray_levels` scales them.
     """
-    if image.shape[2:] not in ((), (3,)) or (image.dtype.kind in "iu" and image.max() > 255):
+    if image.shape[2:] not in ((), (3,)) or (image.dtype.kind in "iu" and (image > 255).any()):
         raise ValueError(f"images are gray or RGB of 0 to 255, not {image.dtype} {image.shape}")
     image, size = image.astype(np.float32, copy=False), _checked(size)
     stretched = _stretch(to_gray(image) if channels == 1 else image, size, cv2.INTER_LINEAR)
@@ -263,6 +263,8 @@ def _checked(size: tuple[int, int]) -> tuple[int, int]:
 
 def _stretch(pixels: np.ndarray, size: tuple[int, int], growing: int) -> np.ndarray:
     """Shrink first: OpenCV does not average by area where one axis shrinks and the other grows."""
+    if not pixels.size:
+        raise ValueError(f"there are no pixels to resize: {pixels.shape}")
     smaller = min(size[0], pixels.shape[0]), min(size[1], pixels.shape[1])
     if smaller != pixels.shape[:2]:
         pixels = cv2.resize(pixels, smaller[::-1], interpolation=cv2.INTER_AREA)
@@ -274,10 +276,7 @@ def _stretch(pixels: np.ndarray, size: tuple[int, int], growing: int) -> np.ndar
 def load_each(
     cases: Sequence[Case], indices: Sequence[int], use: _Use, *, found: _Kinds | None = None
 ) -> None:
-    """Load cases in threads and hand them on; raise what cannot be loaded at the end.
-
-    `found` gets what the arrays of a caller's own cases are, by key.
-    """
+    """Load cases as `use_each` reads them; `found` gets what arrays of a caller are, by key."""
     use_each(cases, indices, partial(_loaded, found={} if found is None else found), use=use)
 
 

@@ -273,9 +273,9 @@ class GroupedMean:
 
 
 def studentized_interval(
-    mean: GroupedMean, scores: Sequence[float], groups: Sequence[str]
+    mean: GroupedMean, scores: Sequence[float], groups: Sequence[str], *, most: float = 1.0
 ) -> tuple[float, float]:
-    """Return a 95 % interval of a mean Dice by the bootstrap-t, within 0 to 1.
+    """Return a 95 % interval of a mean Dice, or other metric, by the bootstrap-t.
 
     Few cases that fail make Dice skew, and an interval by Student's t then misses low means too
     often. The bootstrap-t (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section
@@ -285,9 +285,10 @@ def studentized_interval(
         mean: The mean and its error.
         scores: Dice of each case.
         groups: The group of each case.
+        most: The largest value that there can be; the least is 0.
     """
     if mean.freedom < 1 or mean.error == 0:
-        return mean.interval()
+        return (0.0, most) if mean.error else (mean.mean, mean.mean)
     names, index = np.unique(np.asarray(groups, str), return_inverse=True)
     sizes, sums = np.bincount(index).astype(float), np.bincount(index, scores)
     drawn = np.random.default_rng(0).integers(0, len(names), (_RESAMPLES, len(names)))
@@ -295,11 +296,10 @@ def studentized_interval(
     means = totals / cases
     squares = ((sums[drawn] - means[:, None] * sizes[drawn]) ** 2).sum(1)
     errors = np.sqrt(squares / cases**2 * len(names) / (len(names) - 1))
-    naive = float(np.sqrt(((sums - mean.mean * sizes) ** 2).sum() / sizes.sum() ** 2))
-    naive *= (len(names) / (len(names) - 1)) ** 0.5
-    spread = (means - mean.mean) / np.maximum(errors, _LEAST_SHARE * naive)
+    naive = math.sqrt(((sums - mean.mean * sizes) ** 2).sum() * len(names) / (len(names) - 1))
+    spread = (means - mean.mean) / np.maximum(errors, _LEAST_SHARE * naive / sizes.sum())
     low, high = np.quantile(spread, [0.025, 0.975]) * mean.error
-    return max(0.0, float(mean.mean - high)), min(1.0, float(mean.mean - low))
+    return max(0.0, float(mean.mean - high)), min(most, float(mean.mean - low))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """All metrics of one case in a row, and their averages over cases with bootstrap intervals."""
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import Any
 
@@ -24,6 +25,8 @@ from kerasunet.metrics.policy import DETECTION_IOU, METRICS, Interval
 _FEWEST_RESAMPLES = 100
 _RESAMPLES_AT_ONCE = 250
 _COLUMNS = (*METRICS, "truth_area", "outcome", "unit")
+_Row = tuple[Mapping[str, float | int | str], Hashable]
+"""A row and its group."""
 
 
 def case_metrics(
@@ -134,7 +137,8 @@ def summarize_objects(
 
     Args:
         rows: One row per case and object, as `case_metrics` returns it, with the columns `key` and
-            `object`; every case has the same objects.
+            `object`, in any order; every case has the same objects. Rows of a case that was
+            measured several times belong together in their order.
         groups: Group (patient) of each row, as in `summarize`.
         options: `confidence`, `resamples` and `seed`, as in `summarize`.
 
@@ -144,26 +148,29 @@ def summarize_objects(
         name.
 
     Raises:
-        ValueError: As `summarize`.
+        ValueError: As `summarize`, or a case lacks an object.
     """
     _require_columns(rows)
     groups = [row["key"] for row in rows] if groups is None else groups
     _require_order(groups)
     names = list(dict.fromkeys(str(row["object"]) for row in rows))
-    parts = {
-        name: [
-            (row, group) for row, group in zip(rows, groups, strict=True) if row["object"] == name
-        ]
-        for name in names
-    }
+    parts: dict[str, dict[tuple[str, int], _Row]] = {name: {} for name in names}
+    times: Counter[tuple[str, str]] = Counter()
+    for row, group in zip(rows, groups, strict=True):
+        found = str(row["object"]), str(row["key"])
+        parts[found[0]][found[1], times[found]] = row, group
+        times[found] += 1
+    first = parts[names[0]]
+    for name, part in parts.items():
+        if lacking := sorted(first.keys() ^ part.keys()):
+            raise ValueError(f"{lacking[0][0]}: has no row of {names[0]}, or none of {name}")
     each: dict[str, dict[str, Any]] = {
-        name: summarize([row for row, _ in part], [group for _, group in part], **options)
+        name: summarize([part[n][0] for n in first], [part[n][1] for n in first], **options)
         for name, part in parts.items()
     }
-    of_case = zip(*([row for row, _ in part] for part in parts.values()), strict=True)
-    means = [{**first[0], **mean_over_objects(first)} for first in of_case]
-    first = next(iter(parts.values()))
-    whole = summarize(means, [group for _, group in first], **options)
+    of_case = [[part[case][0] for part in parts.values()] for case in first]
+    means = [{**some[0], **mean_over_objects(some)} for some in of_case]
+    whole = summarize(means, [group for _, group in first.values()], **options)
     counts = {
         name: sum(summary[name] for summary in each.values())
         for name in ("missed", "false_alarm", "empty_truth")

@@ -41,8 +41,8 @@ from kerasunet.objects import ONE_OBJECT, Objects, modality_of
 from kerasunet.schema import COUNT, FLAG, NUMBERS, TEXT, TEXTS, Kind, faults, whole
 
 MOST_BYTES = 4 << 20
-_REMEDY, _FAULTS_SHOWN = "restore it from its source", 5
-_MOST_FILTERS, _DEEPEST = 2048, 8
+_REMEDY, _MAY = "restore it from its source", ", which its start may have been trained on"
+_FAULTS_SHOWN, _MOST_FILTERS, _DEEPEST = 5, 2048, 8
 _START_SAW = "; {} has seen {} of them, or others of their patients"
 _ARCHITECTURE = {
     "base_filters": whole(1, _MOST_FILTERS),
@@ -243,9 +243,9 @@ class ModelCard:
 
     def to_json(self) -> dict[str, Any]:
         """Return the values of `NAME.json`."""
-        shape = {**vars(self.architecture), "classes": self.classes}
-        architecture = {name: shape[name] for name in _ARCHITECTURE}
-        return {**encoded(self), "architecture": architecture, **self.unknown}
+        known = {**vars(self.architecture), "classes": self.classes}
+        shape = {"architecture": {name: known[name] for name in _ARCHITECTURE}}
+        return encoded(self) | shape | self.unknown
 
     @property
     def terms(self) -> dict[str, str]:
@@ -367,20 +367,20 @@ def _overview(card: ModelCard) -> list[str]:
 
 
 def _sizes(card: ModelCard) -> str:
-    smallest, largest = card.trained_sizes
-    size = f"{card.image_size}×{card.image_size}"
-    return size if smallest == largest else f"{size}; trained from {smallest} to {largest}"
+    size, (least, most) = f"{card.image_size}×{card.image_size}", card.trained_sizes
+    return size if least == most else f"{size}; trained from {least} to {most}"
 
 
 def _judges(card: ModelCard) -> str:
     """Return what the cases are that the metrics were measured on."""
-    how = card.settings.get("optimization", {})
-    if "layers" not in card.settings and (how.get("keep") == "best" or how.get("patience")):
+    kept = card.settings.get("optimization", {})
+    if "layers" not in card.settings and (kept.get("keep") == "best" or kept.get("patience")):
         return "Validation cases, by which the weights were chosen"
-    if card.start_unknown:
-        return "Held-out cases, which its start may have been trained on"
     who = "its start" if "layers" in card.settings else "it, or its start,"
-    return "Held-out cases" + (_START_SAW.format(who, card.start_saw) if card.start_saw else "")
+    saw = _START_SAW.format(who, card.start_saw) if card.start_saw else ""
+    told = f"Held-out cases{_MAY if card.start_unknown else saw}"
+    others = "cross_validation" in card.settings and card.training_cases > 0
+    return told + "; in cross-validation, by models trained without them" * others
 
 
 def _other_evaluations(card: ModelCard) -> list[str]:
@@ -395,6 +395,6 @@ def _other_evaluations(card: ModelCard) -> list[str]:
 
 def _seen_of(one: RecordedEvaluation, card: ModelCard) -> str:
     if one.seen:
-        return f"{one.seen} of {one.metrics['n']} cases trained on or chosen by"
+        return f"{one.seen} of {one.metrics['n']} cases trained on or chosen by, or their patients"
     unknown = card.may_have_seen(one)
     return "not known which of it was trained on" if unknown else "none of which was trained on"

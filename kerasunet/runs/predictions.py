@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "nifti", "dicom-seg", "labelme", "coco")
 """Formats of masks."""
-_IMAGE = {"sha256": TEXT, "row?": OBJECT, "rows?": [OBJECT], "mask?": TEXT, "pair?": OBJECT}
+_IMAGE = {
+    **{"sha256": TEXT, "row?": OBJECT, "rows?": [OBJECT], "mask?": TEXT, "pair?": OBJECT},
+    "shared?": [TEXT],
+}
 _PARTS = {
     "settings": OBJECT,
     "images": each("an object with what is known of each image", _IMAGE),
@@ -143,8 +146,8 @@ class PredictionDirectory:
         settings: What masks depend on besides the image, such as model and threshold, as plain
             values.
         images: By name of a mask, without suffix, the `sha256` of the image file and, once it is
-            segmented, its `row` of the table (for several objects, `rows`), the path of its `mask`
-            and its `pair` of a manifest.
+            segmented, its `row` of the table (for several objects, `rows`), the path of its `mask`,
+            its `pair` of a manifest, and the `shared` files in which it is beside other frames.
         files: By path within the directory, the SHA-256 of what was written; `None` where that is
             unfinished.
     """
@@ -196,12 +199,18 @@ class PredictionDirectory:
             for row in image.get("rows", [image["row"]])
         ]
 
-    def require_free(self, images: Mapping[str, Path], names: Sequence[str]) -> None:
+    def require_free(
+        self,
+        images: Mapping[str, Path],
+        names: Sequence[str],
+        shared: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         """Refuse images whose files would replace something else; nothing is written.
 
         Args:
             images: By name of the mask, without suffix, the image file.
             names: Paths within the directory of all files to be written.
+            shared: By name of the mask, those of them that hold other frames of the image, too.
 
         Raises:
             ValueError: The message names the files in the way, or the first of them; or what is in
@@ -223,6 +232,7 @@ class PredictionDirectory:
             for name in dict.fromkeys([*names, *self.files])
             if (self.path / name).exists() and not self._is_own(name)
         ]
+        problems += self._would_lose(shared or {})
         if len(problems) > _SHOWN:
             problems[_SHOWN:] = [f"… and {len(problems) - _SHOWN} more"]
         if problems:
@@ -231,6 +241,17 @@ class PredictionDirectory:
             )
         for name in dict.fromkeys([*names, *self.files]):
             require_replaceable(self.path / name)
+
+    def _would_lose(self, shared: Mapping[str, Sequence[str]]) -> Iterator[str]:
+        """Tell of files that hold frames which are not to be segmented now."""
+        for file in dict.fromkeys(name for names in shared.values() for name in names):
+            held = [n for n, image in self.images.items() if file in _shared_of(image)]
+            lost = [name for name in held if name not in shared]
+            if lost and (self.path / file).exists():
+                yield (
+                    f"{self.path / file}: holds the mask of {lost[0]}, too, and would no longer; "
+                    "leave out --frame"
+                )
 
     def end(self) -> None:
         """Write the record of what is there: nothing else is to be written."""
@@ -259,6 +280,8 @@ class PredictionDirectory:
 
     def keep(self, name: str, row: Mapping[str, Any], written: Sequence[str], **more: Any) -> None:
         """Note the row of an image, the digests of its files, and what else is known of it."""
+        if "shared" in more:  # Files in other formats may be there from before.
+            more["shared"] = sorted({*_shared_of(self.images[name]), *more["shared"]})
         self.images[name] |= {"row": dict(row), **more}
         self.note(written)
 
@@ -283,6 +306,11 @@ class PredictionDirectory:
 def _mask_of(name: str, image: Mapping[str, Any]) -> str:
     """Return the path of an image's mask within the directory; older records do not say it."""
     return image.get("mask", f"masks/{name}.png")
+
+
+def _shared_of(image: Mapping[str, Any]) -> Sequence[str]:
+    """Return the files in which a frame is beside others; older records say only the mask."""
+    return image.get("shared", [image["mask"]] if "mask" in image else [])
 
 
 def rows_of(frame: Frame, found: Segmentation, mask: str) -> list[dict[str, Any]]:

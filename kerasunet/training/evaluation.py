@@ -150,11 +150,13 @@ def evaluate(
         The evaluation. Intervals resample groups (patients), not cases.
 
     Raises:
-        ValueError: The model has more or fewer channels than these objects take, or the threshold
-            is not between 0 and 1.
+        ValueError: There is no case, the model has more or fewer channels than these objects take,
+            or the threshold is not between 0 and 1.
     """
     if not 0 <= typed("threshold", "float", threshold) <= 1:
         raise ValueError(f"threshold must be between 0 and 1, not {threshold}")
+    if not len(cases):
+        raise ValueError("give at least one case to evaluate")
     if model.output_shape[-1] != cases.objects.channels:
         raise ValueError(
             f"the model has {model.output_shape[-1]} channels, but the cases mark "

@@ -111,6 +111,59 @@ def test_the_interval_is_the_bootstrap_t_of_the_table_of_cases(adapted):
     assert found == pytest.approx((low, high), abs=0.08 * (high - low))
 
 
+def test_the_card_of_an_adaptation_states_the_intervals_of_its_answer(adapted):
+    answer = json.loads((adapted.directory / "answer.json").read_text(encoding="utf-8"))
+    expected, stated = answer["estimate"], models.card(adapted.model).metrics
+    dice = stated["dice"]
+    bounds = [round(dice[name], 4) for name in ("mean", "low", "high")]
+    assert bounds == [expected[name] for name in ("dice", "low", "high")]
+    text = adapted.model.with_suffix(".md").read_text(encoding="utf-8")
+    assert "## Held-out cases; in cross-validation, by models trained without them\n" in text
+    with open(adapted.directory / "cases.csv", encoding="utf-8", newline="") as file:
+        rows = [*csv.DictReader(file)]
+    for name in ("iou", "hd95"):  # Of the others, too; distances may exceed 1.
+        scores = np.array([float(row[name]) for row in rows])
+        error = scores.std(ddof=1) / len(scores) ** 0.5 * (1 + 1 / 3) ** 0.5
+        assert stated[name]["low"] < scores.mean() < stated[name]["high"]
+        assert stated[name]["high"] - stated[name]["low"] > 1.96 * error
+
+
+def test_distances_of_folds_at_several_image_sizes_are_called_so(adapted):
+    """Each fold may choose another image size, in whose pixels its distances are."""
+    one, *others = adapted.estimate.by_fold
+    larger = replace(one, candidate=one.candidate._replace(image_size=64))
+    mixed = replace(adapted.estimate, by_fold=(larger, *others))
+    assert mixed.evaluation.summary["unit"] == "px of several image sizes"
+    told = directory.as_markdown(replace(adapted, estimate=mixed))
+    assert "| HD95 (px of several image sizes) |" in told
+    assert adapted.estimate.evaluation.summary["unit"] == "px"
+
+
+@pytest.mark.slow
+def test_starts_whose_files_have_one_name_are_told_apart(short, pairs, tiny_model_file, tmp_path):
+    """As those of two runs have; copies count once."""
+    files = [tmp_path / run / "model.keras" for run in ("one", "other", "copy")]
+    model = models.load(tiny_model_file)
+    for number, file in enumerate(files):
+        file.parent.mkdir()
+        if number == 1:  # Finds nothing.
+            model.get_layer("head").set_weights([w * 0 for w in model.get_layer("head").weights])
+        if number < 2:
+            models.save(model, file, models.card(tiny_model_file))
+        else:
+            for suffix in (".keras", ".json"):
+                file.with_suffix(suffix).write_bytes(files[0].with_suffix(suffix).read_bytes())
+    names = [f"model {models.digest(file)[:8]}" for file in files[:2]]
+    settings = replace(settings_for(pairs, files[0]), starts=tuple(map(str, files)))
+    told = adapt(settings, tmp_path / "out").as_dict()
+    assert [one["start"] for one in told["starts"]] == names
+    chosen = told["chosen"]["start"]
+    assert chosen in names and f"Start from {chosen}" in told["answer"]
+    card = models.card(tmp_path / "out/model.keras")
+    assert card.init == chosen
+    assert f"| initial weights | `{chosen}` |" in card.to_markdown()
+
+
 @pytest.mark.slow
 def test_the_model_opens_in_plain_keras_and_says_what_it_has_seen(adapted, pairs):
     model = keras.models.load_model(adapted.model)

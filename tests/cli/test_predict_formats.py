@@ -114,6 +114,27 @@ def test_one_frame_of_several_is_no_annotation_of_the_others(scans, predict, tmp
     assert sorted(path.name for path in (tmp_path / "out" / "nifti").iterdir()) == ["loop.nii.gz"]
 
 
+@pytest.mark.parametrize("form", ["nifti", "dicom-seg"])
+def test_a_file_of_several_frames_does_not_lose_those_that_are_not_segmented(
+    scans, predict, tmp_path, form
+):
+    out, name = tmp_path / "out", "loop.nii.gz" if form == "nifti" else "loop.dcm"
+    loop = scans / "loop.dcm"
+    assert predict(loop, "--format", form, "--frame", 0)[0] == 0
+    for chosen in (["--format", form, "--frame", 1], ["--format", "png", form, "--frame", 2]):
+        before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        status, said = predict(loop, *chosen)
+        assert status == 2, said
+        assert f"{name}: holds the mask of loop-frame0000, too, and would no longer; leave" in said
+        assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert predict(loop, "--format", form, "--frame", 0)[0] == 0, "the same again"
+    assert predict(loop, "--frame", 1)[0] == 0, "a picture takes nothing from it"
+    assert predict(loop, "--format", form)[0] == 0, "all frames"
+    status, said = predict(loop, "--format", form, "--frame", 1)
+    assert status == 2 and "holds the mask of loop-frame0000, too" in said
+    assert all(int(row["area_pixels"]) >= 0 for row in rows(out)) and len(rows(out)) == 3
+
+
 def test_images_without_dicom_are_named_before_anything_is_written(scans, predict, tmp_path):
     status, said = predict(scans, "--format", "dicom-seg")
     assert status == 2 and not (tmp_path / "out").exists()

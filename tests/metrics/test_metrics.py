@@ -644,3 +644,22 @@ def test_the_mean_over_objects_is_taken_within_cases():
     assert found["objects"]["heart"]["dice"].mean == 0.5
     assert (found["n"], found["missed"], found["empty_truth"]) == (2, 2, 1)
     assert found["objects"]["heart"]["empty_truth"] == 1
+
+
+def test_the_objects_of_a_case_are_found_by_its_key():
+    """Whoever sorts a table, such as by Dice, brings cases into another order for each object."""
+    truth = np.zeros((8, 8), bool)
+    truth[2:6, 2:6] = True
+    right, wrong = (metrics.case_metrics(truth, found.astype(float)) for found in (truth, ~truth))
+    cases = [
+        {"key": k, "object": o, **row}
+        for k, row in zip("abc", (right, wrong, wrong), strict=True)
+        for o in "xy"
+    ]
+    other = [cases[n] for n in (0, 2, 4, 5, 3, 1)]
+    groups = ["anna", "ben", "ben", "ben", "ben", "anna"]
+    found = metrics.summarize_objects(other, groups)
+    assert found == metrics.summarize_objects(cases, ["anna"] * 2 + ["ben"] * 4)
+    assert found["dice"].low == 0 and found["dice"].high == 1, "cases are right or wrong as a whole"
+    with pytest.raises(ValueError, match=r"^c: has no row of x, or none of y$"):
+        metrics.summarize_objects(cases[:-1])

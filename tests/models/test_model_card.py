@@ -148,3 +148,12 @@ def test_equal_cards_are_parsed_once(tiny_model_file):
     content = tiny_model_file.with_suffix(".json").read_bytes()
     again = bytes(bytearray(content))
     assert parse_card(content, "m.json") is parse_card(again, "m.json")
+
+
+def test_cases_of_a_cross_validation_are_not_called_held_out_from_the_model():
+    """A model of all images was trained on them; those of the folds were not."""
+    card = models.card("ultrasound-all")
+    crossed = replace(card, settings={**card.settings, "cross_validation": 4})
+    heading = "; in cross-validation, by models trained without them\n"
+    assert heading in crossed.to_markdown() and heading not in card.to_markdown()
+    assert heading not in replace(crossed, training_cases=0).to_markdown(), "an untouched start"

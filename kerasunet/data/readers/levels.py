@@ -57,8 +57,11 @@ def gray_levels(pixels: np.ndarray) -> np.ndarray:
         Float32 of the same shape, 0 to 255.
 
     Raises:
-        ValueError: It holds other things than numbers, NaN or infinite values, or masked pixels.
+        ValueError: It holds other things than numbers, NaN or infinite values, masked pixels, or
+            nothing.
     """
+    if not pixels.size:
+        raise ValueError(f"an image has no pixels: shape {pixels.shape}")
     if np.ma.is_masked(pixels):
         raise ValueError("an image has masked pixels, under which something may be; fill them")
     return scaling_of(pixels)(pixels)
