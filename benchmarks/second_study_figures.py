@@ -17,7 +17,7 @@ from second_study_design import (
     starts_cells,
     strategies_cells,
 )
-from second_study_results import tables_of_start
+from second_study_results import folders_of_start, tables_of_start
 
 from kerasunet.layer_selection.evidence import START_WORDS, Nearness
 from kerasunet.objects import modality_of
@@ -120,7 +120,7 @@ def _draw_starts(output: Path) -> None:
     known = {
         (cell.data, cell.size, cell.nearness): tables_of_start(output, cell.name)[0]
         for cell in starts_cells()
-        if (output / "starts" / cell.name / RUNS).is_file()
+        if folders_of_start(output, cell.name)
     }
     scenarios = [key[:2] for key in known if key[2] == "close" and (*key[:2], "far") in known]
     if not scenarios:

@@ -47,7 +47,7 @@ from kerasunet.files import read_json, write_json
 from kerasunet.layer_selection.evidence import QUESTIONS, START_WORDS, Evidence, Nearness
 from kerasunet.objects import Modality, modality_of
 from kerasunet.study.stats.training_sets import SetComparison, compare_over_sets, holm
-from kerasunet.study.tables import RUNS, read_tables
+from kerasunet.study.tables import IDENTITY, RUNS, read_tables
 
 
 def choose(options: argparse.Namespace) -> int:
@@ -271,7 +271,7 @@ def tables(options: argparse.Namespace) -> int:
         if folder.parent.name == "robustness":
             _print_usual(options.output / "strategies" / ROBUST_OF, cases)
     for cell in starts_cells():
-        if (options.output / "starts" / cell.name / RUNS).is_file():
+        if folders_of_start(options.output, cell.name):
             _print_start(options.output, cell)
     _print_equivalences(options.output)
     return 0
@@ -486,7 +486,7 @@ def _print_start(output: Path, cell: Cell) -> None:
     print("\nAgainst leaving the start untouched:\n")
     _print_comparisons(cases, [(family, "none") for family in STARTS_FAMILIES])
     far = f"{cell.data}-{cell.size}-natural"
-    if (output / "starts" / far / RUNS).is_file():
+    if folders_of_start(output, far):
         print("\nThe start, untouched, against fine-tuning from photographs and from scratch:\n")
         others, _ = tables_of_start(output, far)
         others = others[others["strategy"] != "none"]
@@ -494,17 +494,20 @@ def _print_start(output: Path, cell: Cell) -> None:
         _print_comparisons(both, [("none", f) for f in (*STARTS_FAMILIES, "scratch")])
 
 
+def folders_of_start(output: Path, name: str) -> list[Path]:
+    """Return where runs of a cell of stage 3 are, with those that it shares with stage 2."""
+    folders = [output / "starts" / name]
+    if name in SHARED:
+        folders.append(output / "strategies" / SHARED[name])
+    return [folder for folder in folders if (folder / RUNS).is_file()]
+
+
 def tables_of_start(output: Path, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read the cases and the runs of a cell of stage 3, with those that it shares with stage 2."""
-    cases, runs = read_tables(output / "starts" / name)
-    if name not in SHARED:
-        return cases, runs
-    more = read_tables(output / "strategies" / SHARED[name])
-    own, known = (
-        pd.concat([table, extra[extra["strategy"] != "none"]], ignore_index=True)
-        for table, extra in zip((cases, runs), more, strict=True)
-    )
-    return own, known
+    """Read the cases and the runs of a cell of stage 3."""
+    found = [read_tables(folder) for folder in folders_of_start(output, name)]
+    cases, runs = (pd.concat(tables, ignore_index=True) for tables in zip(*found, strict=True))
+    run = list(IDENTITY)
+    return cases.drop_duplicates([*run, "key"]), runs.drop_duplicates(run)
 
 
 def _print_comparisons(cases: pd.DataFrame, families: Iterable[tuple[str, str]]) -> None:

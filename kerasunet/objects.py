@@ -18,7 +18,7 @@ from kerasunet.files import raise_all
 if TYPE_CHECKING:
     import numpy as np
 
-COLOR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
+_COLOR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
 _UNNAMED = re.compile(r"((segment|label|region|roi|object|mask)[ _-]*)?\d*", re.IGNORECASE)
 _NO_TYPES = ("", "tissue", "anatomical structure", "morphologically altered structure")
 MOST_EXCLUSIVE, MOST_OVERLAPPING = 254, 8
@@ -214,7 +214,7 @@ class ObjectChoice:
 
 def is_code(source: str) -> bool:
     """Return whether a source of an object is a value or a color, such as 150 or #ff0000."""
-    return source.isdecimal() or COLOR.fullmatch(source) is not None
+    return source.isdecimal() or _COLOR.fullmatch(source) is not None
 
 
 Modality = Literal["ultrasound", "xray", "photograph"]

@@ -17,7 +17,6 @@ from kerasunet.adapt import adapt
 from kerasunet.adapt.settings import AdaptSettings
 from kerasunet.cli.predict import _models as asked_models
 from kerasunet.data import (
-    MaskCoding,
     decode,
     gray_levels,
     load,
@@ -157,11 +156,6 @@ def test_a_folder_that_is_called_tilde_is_never_made(data, monkeypatch):
         (lambda: resize_image(np.ones((4, 0), int), (4, 4)), ValueError, "no pixels to .*4, 0"),
         (lambda: resize_image(np.ones((0, 4), "f4"), (4, 4)), ValueError, "no pixels to .*0, 4"),
         (lambda: gray_levels(np.ones((0, 4))), ValueError, r"an image has no pixels: shape .0, 4"),
-        (
-            lambda: MaskCoding(colors=("red",)).decode(np.eye(4), "a.png"),
-            ValueError,
-            'a.png: colors are written like "#ff0000", not "red"',
-        ),
         (lambda: models.register("a.png", "a"), FileNotFoundError, "a.png: no such model, or its"),
         (lambda: read_results([]), ValueError, "give at least one study directory"),
         (lambda: read_results([b"a"]), TypeError, "give each study by its name or path, not as b"),

@@ -20,7 +20,7 @@ import numpy as np
 
 from kerasunet.data import readers, simulation
 from kerasunet.files import call_all, is_plain, raise_all
-from kerasunet.objects import COLOR, OF_OBJECT, Objects, objects_of
+from kerasunet.objects import OF_OBJECT, Objects, objects_of
 from kerasunet.schema import check
 
 _MOST_NAMED = 10
@@ -120,8 +120,6 @@ class MaskCoding:
         """
         mask = readers.MaskValues(values) if isinstance(values, np.ndarray) else values
         try:
-            if wrong := [text for text in self.colors if not COLOR.fullmatch(text)]:
-                raise ValueError(f'colors are written like "#ff0000", not "{wrong[0]}"')
             if self.colors:
                 listed = [code for _, code in self.classes]
                 _check_near(mask.colors().values(), self.colors, listed)
