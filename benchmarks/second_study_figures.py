@@ -144,7 +144,7 @@ def _draw_starts(output: Path) -> None:
                 start: _draw_start(axes, known[data, size, start], start, rows=rows)
                 for start in START_WORDS
             }
-            _cut_off(axes, means["far"], rows.index("none"))
+            _cut_off(axes, means, rows.index("none"))
             for start, of_start in means.items():
                 words = ", ".join(f"{text} {mean:.3f}" for text, mean in of_start.items())
                 told.append(f"{data}, {size} images, from {START_WORDS[start]}: {words}")
@@ -180,18 +180,20 @@ def _draw_start(
     return means
 
 
-def _cut_off(axes, means: dict[str, float], row: int) -> None:
-    """Write the Dice of an untouched start at the edge if it would squeeze all else together."""
+def _cut_off(axes, means: dict[Nearness, dict[str, float]], row: int) -> None:
+    """Write the Dice of the far start at the edge if it would squeeze all else together."""
 
-    tuned = [mean for text, mean in means.items() if text != "none"]
-    least, spread = min(tuned), max(tuned) - min(tuned)
-    if means["none"] > least - 4 * spread:
+    untouched = means["far"]["none"]
+    shown = [mean for text, mean in means["far"].items() if text != "none"]
+    shown += means["close"].values()
+    least, spread = min(shown), max(shown) - min(shown)
+    if untouched > least - 4 * spread:
         return
     axes.set_xlim(least - 0.4 * spread, axes.dataLim.x1 + 0.2 * spread)
     axes.text(
         0.02,
         row + 0.15,
-        f"← {means['none']:.3f}",
+        f"← {untouched:.3f}",
         transform=axes.get_yaxis_transform(),
         color=VERMILLION,
         va="center",

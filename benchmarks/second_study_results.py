@@ -506,7 +506,8 @@ def tables_of_start(output: Path, name: str) -> tuple[pd.DataFrame, pd.DataFrame
     """Read the cases and the runs of a cell of stage 3."""
     found = [read_tables(folder) for folder in folders_of_start(output, name)]
     cases, runs = (pd.concat(tables, ignore_index=True) for tables in zip(*found, strict=True))
-    run = list(IDENTITY)
+    asked, run = {*STARTS_FAMILIES, "none", "scratch"}, list(IDENTITY)
+    cases, runs = (one[one["strategy"].map(family_of).isin(asked)] for one in (cases, runs))
     return cases.drop_duplicates([*run, "key"]), runs.drop_duplicates(run)
 
 
