@@ -357,7 +357,7 @@ def test_verdicts_of_the_study_are_those_printed(tmp_path):
         check=True,
     )
     printed = done.stdout.splitlines()[2:]
-    assert len(printed) == 6
+    assert len(printed) == 7
     assert set(printed) <= set(text_of(ROOT / "docs/study.md").splitlines())
 
 
