@@ -60,6 +60,8 @@ SEARCHES, SEARCHES_EACH = "searches", 5
 """Folder of the choices of `auto:search`, and how many training sets of a cell it chooses for."""
 SHARED = {"shenzhen-80-natural": "shenzhen-80"}
 """Cells of stage 3 whose fine-tuned runs are those of stage 2, on the same training sets."""
+CHOSEN = {"jsrt-20": "3*shallow:4"}
+"""Cells of stage 2, each with what is chosen for it without its own set and was not run there."""
 ADDED = ("shenzhen-80", "jsrt-80")
 """Cells that stage 2 of the protocol does not have: no hypothesis is about them."""
 RGN_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -317,6 +319,13 @@ def precision_stage(rates: dict) -> Iterator[Group]:
                         yield replace(group, name=f"{group.name}{suffix}")
 
 
+def regrets_stage(_: dict) -> Iterator[Group]:
+    """What the evidence of other sets chooses, on the training sets of the comparison."""
+    for cell in strategies_cells():
+        if cell.name in CHOSEN:
+            yield Group("chosen", ((cell, (CHOSEN[cell.name],)),))
+
+
 STAGES = {
     "rates": rates_stage,
     "rgn-rates": rgn_rates_stage,
@@ -324,6 +333,7 @@ STAGES = {
     "starts": starts_stage,
     "robustness": robustness_stage,
     "precision": precision_stage,
+    "regrets": regrets_stage,
 }
 
 

@@ -113,7 +113,9 @@ def _print_left_out(output: Path, stages: Mapping[str, Sequence[Cell]]) -> None:
         for stage, cell in ((stage, cell) for stage, cells in stages.items() for cell in cells):
             if (cell.data, cell.size, cell.nearness) != (data, size, start):
                 continue
-            halves = Halves.of(output / stage / cell.name)
+            if stage == "starts" and cell.name in SHARED:
+                continue  # A row of its own, among the strategies.
+            halves = Halves.of(output / stage / cell.name, output / "regrets" / cell.name)
             if halves is None:
                 continue
             known_here = text in halves.strategies
@@ -156,11 +158,17 @@ class Halves:
     folds: tuple[int, ...]
 
     @classmethod
-    def of(cls, folder: Path) -> Halves | None:
-        """Return those of a cell; nothing if it has not been run."""
+    def of(cls, folder: Path, *others: Path) -> Halves | None:
+        """Return those of a cell; nothing if it has not been run.
+
+        Args:
+            folder: Holds its runs.
+            others: May hold further strategies, trained on the same sets.
+        """
         if not (folder / RUNS).is_file():
             return None
-        cases = read_tables(folder)[0]
+        found = (one for one in (folder, *others) if (one / RUNS).is_file())
+        cases = pd.concat(read_tables(one)[0] for one in found)
         by_group = cases.groupby(["group", "fold", "strategy"])["dice"]
         sums, counts = by_group.sum().unstack(), by_group.count().unstack()
         sets = sums.groupby(level="fold").count().gt(0).sum()
