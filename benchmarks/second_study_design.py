@@ -65,6 +65,17 @@ CHOSEN = {"jsrt-20": "3*shallow:4"}
 ADDED = ("shenzhen-80", "jsrt-80")
 """Cells that stage 2 of the protocol does not have: no hypothesis is about them."""
 RGN_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+BEYOND = {
+    "bus_bra-80-natural": {"soft": 30.0, "shallow:4": 30.0},
+    "busi-20-natural": {"soft": 0.1},
+    "busi-20-ultrasound-all": {"all": 0.003, "contracting": 0.003, "expanding": 0.003},
+    "jsrt-20-natural": {
+        **dict.fromkeys(("soft", "contracting", "expanding", "shallow:4"), 30.0),
+        "expanding+statistics": 30.0,
+    },
+    "shenzhen-20-natural": {"expanding": 30.0},
+}
+"""Families whose best factor is the least or the largest one tried, with the next beyond it."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +229,22 @@ def rgn_rates_stage(_: dict) -> Iterator[Group]:
             yield Group(f"rgn-{rate:g}", ((one, ("rgn",)),))
 
 
+def beyond_cells() -> Iterator[tuple[Cell, str, float, Cell]]:
+    """Yield the cells of rates, with a family, the factor beyond its edge, and the cell for it.
+
+    A strategy takes no factor above 10, so the learning rate that factor 1 stands for is changed.
+    """
+    for cell in rate_cells():
+        for family, factor in BEYOND.get(cell.name, {}).items():
+            name = f"{cell.name}-{family.replace(':', '-')}-{factor:g}"
+            yield cell, family, factor, replace(cell, name=name, rate=factor * cell.rate)
+
+
+def beyond_stage(_: dict) -> Iterator[Group]:
+    for _cell, family, factor, beyond in beyond_cells():
+        yield Group(f"{family}-{factor:g}", ((beyond, (strategy(family, 1.0),)),))
+
+
 def strategies_cells() -> list[Cell]:
     """Cells of the comparison of strategies."""
     return [
@@ -329,6 +356,7 @@ def regrets_stage(_: dict) -> Iterator[Group]:
 STAGES = {
     "rates": rates_stage,
     "rgn-rates": rgn_rates_stage,
+    "beyond-rates": beyond_stage,
     "strategies": strategies_stage,
     "starts": starts_stage,
     "robustness": robustness_stage,
