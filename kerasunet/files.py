@@ -11,7 +11,6 @@ import re
 import shutil
 import stat
 import tempfile
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from kerasunet.processes import lock
 
 _UNFINISHED = ".writing-"
 _TEMPORARY = re.compile(r"\.[a-z]+-[a-z0-9_]{8}")  # As `tempfile` names them.
+_NOT_PLAIN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # Unicode's Cc and Cs.
 _ELSEWHERE = "choose a folder that you may write to"
 _REMEDIES = {
     errno.ENOSPC: "make room on that disk",
@@ -311,7 +311,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make an object of JSON; of entries of one name, Python would keep the last."""
     values = dict(pairs)
     if len(values) < len(pairs):
-        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        name = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"it has the entry {name} twice; save it again with its own program")
     return values
 
@@ -336,13 +336,13 @@ def is_plain(text: str, breaks: str = "") -> bool:
         text: Such as the name of a file.
         breaks: Control characters that are allowed, such as `"\\n"`.
     """
-    return not any(unicodedata.category(c) in ("Cc", "Cs") and c not in breaks for c in text)
+    return {*_NOT_PLAIN.findall(text)} <= {*breaks}
 
 
 def kinds_in_words(paths: Iterable[Path]) -> str:
     """Count files by suffix, as in "12 .avif, 1 .nii.gz"; empty if there is none."""
-    suffixes = Counter(map(suffix_of, paths))
-    return ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common())
+    counted = Counter(map(suffix_of, paths)).most_common()
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in counted)
 
 
 def suffix_of(path: Path) -> str:

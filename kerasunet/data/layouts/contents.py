@@ -9,6 +9,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ _MANUAL, _OF_VIEW = ("1st_manual", "manual1"), re.compile(r"\d\d_(training|test|
 SHEETS = (".xlsx", ".xls", ".ods")
 
 
+@lru_cache(1 << 19)  # Each is asked for several times.
 def image_stem(name: str) -> str | None:
     """Return an image file's name without suffix, in Unicode form NFC; `None` for other files.
 
@@ -100,11 +102,8 @@ def nested_image_files(folder: Path, depth: int = 2) -> Files:
 def json_files(folder: Path) -> dict[str, Path]:
     """Return the JSON files of a folder, by stem."""
     files = [Path(entry.path) for entry in _visible(folder) if not _is_folder(entry)]
-    return {
-        unicodedata.normalize("NFC", path.stem): path
-        for path in files
-        if path.suffix.lower() == ".json"
-    }
+    found = (path for path in files if path.suffix.lower() == ".json")
+    return {unicodedata.normalize("NFC", path.stem): path for path in found}
 
 
 def own_files(folder: Path) -> list[Path]:

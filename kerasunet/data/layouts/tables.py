@@ -187,8 +187,8 @@ def read_table(path: Path, key: str) -> dict[str, dict[str, str]]:
 
 def with_classes(folder: Path, cases: Sequence[Case]) -> list[Case]:
     """Let mask files be read by the table of classes beside them, or else above, up to a folder."""
-    parents = [mask.parents for case in cases for mask in getattr(case, "masks", ())]
-    places = {p for of in parents for p in of if p == of[0] or _is_of_masks(p, folder)}
+    direct = {mask.parent for case in cases for mask in getattr(case, "masks", ())}
+    places = direct | {p for of in direct for p in of.parents if _is_of_masks(p, folder)}
     beside = {place: found for place in places if (found := classes_in(place))}
     above = classes_in(folder)
     raise_all(
@@ -199,7 +199,7 @@ def with_classes(folder: Path, cases: Sequence[Case]) -> list[Case]:
             if _disagree(classes, {**beside, folder: above}.get(upper, ()))
         ]
     )
-    cases = [case for one in cases for case in coded([one], _beside(one, beside))]
+    cases = [c for one in cases for c in coded([one], _beside(one, beside))] if beside else cases
     return coded(cases, above)
 
 
