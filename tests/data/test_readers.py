@@ -659,6 +659,15 @@ def test_calibration_by_imagej(save, unit, expected):
     assert spacing == (None if expected is None else pytest.approx(expected))
 
 
+@pytest.mark.parametrize(("rows", "expected"), [("micron", (1.25e-4, 0.25)), ("sec", None)])
+def test_rows_in_another_unit_than_columns_by_imagej(save, rows, expected):
+    """Such as time, of lines that were recorded one after the other."""
+    text = f"ImageJ=1.54f\nunit=mm\nyunit={rows}\n"
+    info = tiff_tags(IMAGEDESCRIPTION=text, X_RESOLUTION=4.0, Y_RESOLUTION=8.0)
+    _, spacing = read_image(save("x.tif", Image.fromarray(GRAY), tiffinfo=info))
+    assert spacing == (None if expected is None else pytest.approx(expected))
+
+
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_calibration_of_a_stack_by_imagej_is_that_of_every_page(tmp_path, compression):
     tifffile = pytest.importorskip("tifffile")
