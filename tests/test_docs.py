@@ -686,6 +686,10 @@ READ = {
     "NIfTI, NRRD, MetaImage: slices": (PLACES, "test_a_volume_one_voxel_thick_is_one_slice"),
     "NIfTI, NRRD, MetaImage: orientation": (NIFTI, "test_radiological_convention"),
     "NIfTI: size of a voxel": (PLACES, "test_sizes_of_voxels_come_from_both_places"),
+    "NIfTI, NRRD, MetaImage: voxels of 1 mm at position 0, not turned": (
+        PLACES,
+        "test_a_picture_that_itk_converted_has_no_size",
+    ),
     "image and mask that both have a place in the patient": (
         PLACES,
         "test_nifti_masks_are_laid_on_the_image_however_they_are_stored",
