@@ -875,7 +875,8 @@ READ = {
         "test_an_image_that_is_named_like_a_mask_beside_its_own",
     ),
     "a group that is written in two ways, such as `1` and `1.0`, `7` and `007`, `P7` and `p7`, or "
-    "that a spreadsheet has rounded (`1.2E+12`)": (
+    "in letters of two alphabets that look the same, or that a spreadsheet has rounded "
+    "(`1.2E+12`)": (
         LAYOUTS,
         "test_one_group_that_is_written_in_two_ways_is_refused",
     ),

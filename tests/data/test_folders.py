@@ -249,7 +249,7 @@ def test_of_several_folders_for_masks_the_one_with_pictures_is_read(tmp_path):
 
 @pytest.mark.parametrize("name", [
     "excluded", "predictions", "preds_v2", "old", "trash", "results", "augmented", "reader2",
-    "PNG", "8bit", "grayscale", "512x512",
+    "PNG", "8bit", "grayscale", "512x512", "Kopie", "копия",
 ])  # fmt: skip
 @pytest.mark.parametrize("place", ["{}/images/{}", "images/{}/{}"])
 def test_a_folder_of_results_copies_or_rejects_is_no_patient(tmp_path, name, place):
@@ -583,6 +583,7 @@ COPIES = (
     *("a_mask (1)", "a_mask(1)", "a_mask 2", "a_mask copy", "a_mask - Kopie (2)"),
     *("a_mask (Anna's conflicted copy 2024-01-05)", "a_mask-DESKTOP-AB12CD"),
     *("a_mask - コピー", "a_mask - 副本 (2)", "a_mask - копия", "a_mask - 복사본"),
+    *("a_mask — копия", "a_mask – másolat", "a_mask - Kopi", "a_mask - Αντιγραφή", "a_mask - نسخة"),
     *("a_mask_20240131", "a_mask_2024-01-31", "a_mask_2024-01-31_12.30.05", "a_mask_copy2"),
 )
 

@@ -1,11 +1,22 @@
-"""What names of folders mean: parts, classes, folds, visits, batches; all others are patients."""
+"""What names of folders mean: parts, classes, folds, visits, batches; all others are patients.
+
+`as_seen` tells what people see of a name.
+"""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+_LOOKALIKES = str.maketrans(  # Cyrillic and Greek letters, on keyboards of two alphabets.
+    "АВЕЅІЈКМНОРСТУХаеѕіјорсухΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABESIJKMHOPCTYXaesijopcyxABEZHIKMNOPTYX"
+)
+COPY = (
+    "copy|kopi[eao]?|copie|c[oó]pia|kopya|másolat|salinan|копи[яје]|копія|αντίγραφο|αντιγραφή|"
+    "コピー|副本|拷[贝貝]|복사본|사본|نسخة|עותק|สำเนา"
+)
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
@@ -56,8 +67,9 @@ _TWICE = f"{_FORMATS}|aug(mented)?|annotator|reader|rater|observer|expert"
 _SAME_IMAGES = re.compile(rf"(raw|(pre)?processed|original|gr[ae]y|colou?r|{_TWICE}){_NUMBER}")
 _ASIDE = re.compile(
     rf"({_TWICE}|excluded?|discard(ed)?|reject(ed|s)?|removed?|deleted|unused|skip(ped)?|trash|"
-    "broken|todo|unsure|unclear|old|backups?|archived?|copy|tmp|temp|duplicates?|(predict(ion|ed)?|"
-    r"pred|result|output|overlay|debug|vis|visuali[sz]ation|preview|thumbnail)s?)([ _-]?v?\d{1,3})?"
+    rf"broken|todo|unsure|unclear|old|backups?|archived?|{COPY}|tmp|temp|duplicates?|(pred|"
+    r"predict(ion|ed)?|result|output|overlay|debug|vis|visuali[sz]ation|preview|thumbnail)s?)"
+    r"([ _-]?v?\d{1,3})?"
 )
 _WITHIN_PATIENT = re.compile(
     r"(exam(ination)?|study|series|scan|video|clip|loop|sweep|acquisition|acq|sequence|nodule|lesion|"
@@ -70,6 +82,13 @@ _SEVERAL = {
     **{BATCH: "batches or sites", OUT: "results, copies or rejects", PATIENT: "patients"},
 }
 _MOST_NAMED = 5
+
+
+def as_seen(name: str) -> str:
+    """Return a name as it looks: without what is invisible, in Latin letters and digits."""
+    plain = unicodedata.normalize("NFKC", name).translate(_LOOKALIKES)
+    visible = (c for c in plain if unicodedata.category(c) != "Cf")
+    return "".join(str(unicodedata.decimal(c, c)) for c in visible)
 
 
 def common_kind(names: Sequence[str]) -> str:
