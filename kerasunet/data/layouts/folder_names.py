@@ -20,10 +20,10 @@ COPY = (
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("test", "testing", "holdout", "hold-out"), "test"),
 }
 OF_PART = re.compile(rf"(?i)(?:.+[ _-])?({'|'.join(PARTS)})([ _-]?(set|data(set)?|split|20\d\d))?")
-NUMBER_OF_FOLD = re.compile(r"(?:fold|split|cv)[ _-]?(\d+)", re.IGNORECASE)
+NUMBER_OF_FOLD = re.compile(r"(?:k[ _-]?)?(?:fold|split|cv)[ _-]?(\d+)", re.IGNORECASE)
 _OF_CLASS = (
     "(case|image|patient|subject|scan|sample|group|mass|lesion|tumou?r|nodule|grade|risk)(e?s)?"
 )
@@ -36,9 +36,11 @@ _CLASS_NAMES = re.compile(
     "cardiomegaly|infiltration|consolidation|edema|emphysema|fibrosis|pneumothorax|finding|dcis|idc|"
     "high|low|intermediate|mild|moderate|severe|pos|neg|hgg|lgg|luminal|tnbc|triple_negative|her_?2|"
     "(er|pr|hr|her_?2)_?([+_]|pos(itive)?|neg(ative)?)|(non_?)?(responder|survivor)|"
-    "良性|恶性|惡性|悪性|正常|异常|양성|악성|정상|gutartig|b(ö|oe)sartig|benigno|maligno|b[ée]nin|malin)"
+    "良性|恶性|惡性|悪性|正常|异常|양성|악성|정상|gutartig|b(ö|oe)sartig|benign[aeo]|malign[aeo]?|"
+    "b[ée]nin|malin|gesund|krank|sain|malade|wom[ae]n|m[ae]n|adult|child(ren)?)"
     f"(e?s)?(_{_OF_CLASS})?|luminal_?[ab]|tr_?[1-5]|"
-    "((bi|o|pi|li|(acr_?)?ti)_?rads|grade|stage|class|type|category)_?([0-9]|i{1,3}|iv|v|[a-d])[a-d]?"
+    "((bi|o|pi|li|(acr_?)?ti)_?rads|acr|gleason|grade|stage|class|type|category)_?"
+    "([0-9]|i{1,3}|iv|v|[a-d])[a-d]?"
 )
 _NUMBERED = re.compile(r"\d[ _.-]+(.+)")
 _NUMBER = r"(?:[ _-]?(?:\d{1,3}|[a-z]))?"
@@ -49,13 +51,16 @@ _VISIT_OR_SIDE = re.compile(
     r"(left|right|links|rechts|gauche|droite)(?:[ _-][a-z]+)?|bilateral|"
     r"od|os|ou|[lr]?[ _-]?(cc|mlo)|ap|pa|lateral|frontal|axial|sagittal|coronal|transvers(e|al)|"
     r"longitudinal|[24]ch|a[2-5]c|p[ls]ax|lax|sax|supine|prone|systole|diastole|b[ _-]?mode|"
-    r"doppler|elastography|flair|dwi|adc|t[12]w"
+    r"doppler|elastography|flair|dwi|adc|t[12]w|inspiration|expiration|arterial|"
+    r"(portal[ _-]?)?venous|native|rest|stress"
 )
 _BATCH_OR_SITE = re.compile(
     "(batch|data|dataset|set|part|site|cent(er|re)|hospital|clinic|scanner|device|task|job|project|"
     "export|upload|subset|chunk|cohort|vendor|machine|probe|operator|lab|institut(e|ion)|country|"
     "images|folder|internal|external|ge|philips|siemens|samsung|mindray|canon|toshiba|esaote|"
-    rf"fujifilm|hitachi){_NUMBER}|imgs?|image|frames|scans|all|input|"
+    rf"fujifilm|hitachi){_NUMBER}|us|ct|mri?|x-?rays?|cxr|ultrasound|linear|convex|curvilinear|"
+    r"he|ihc|\d{1,3}x|public|private|source|target|(un)?labell?ed|"
+    r"imgs?|image|frames|scans|all|input|"
     r"(new folder|untitled folder|neuer ordner|nouveau dossier|nueva carpeta|新建文件夹|"
     r"新しいフォルダー)( ?\(?\d+\)?)?"
 )
@@ -133,7 +138,7 @@ def kind_of_name(name: str) -> str:
     if OF_PART.fullmatch(name):
         return PART
     word = re.sub("[ _-]+", "_", name)
-    word = re.sub("^(no|non|not)_", "", word)
+    word = re.sub("^(no|non|not|with|without)_", "", word)
     asked = (
         *((CLASS, _CLASS_NAMES, word), (FOLD, NUMBER_OF_FOLD, name), (VISIT, _VISIT_OR_SIDE, name)),
         *((OUT, _ASIDE, word), (BATCH, _BATCH_OR_SITE, name)),
