@@ -685,6 +685,11 @@ READ = {
     "DICOM: video, deflated, rare colors": (DICOM, "test_deflated_is_refused"),
     "NIfTI, NRRD, MetaImage: slices": (PLACES, "test_a_volume_one_voxel_thick_is_one_slice"),
     "NIfTI, NRRD, MetaImage: orientation": (NIFTI, "test_radiological_convention"),
+    "object of which nothing is left at `--image-size`, because it is smaller than about a pixel "
+    "there": (
+        "data/test_checking.py",
+        "test_an_object_that_shrinking_leaves_nothing_of_is_named",
+    ),
     "NIfTI: size of a voxel": (PLACES, "test_sizes_of_voxels_come_from_both_places"),
     "NIfTI, NRRD, MetaImage: voxels of 1 mm at position 0, not turned": (
         PLACES,
