@@ -685,7 +685,16 @@ READ = {
     "DICOM: video, deflated, rare colors": (DICOM, "test_deflated_is_refused"),
     "NIfTI, NRRD, MetaImage: slices": (PLACES, "test_a_volume_one_voxel_thick_is_one_slice"),
     "NIfTI, NRRD, MetaImage: orientation": (NIFTI, "test_radiological_convention"),
+    "object of which nothing is left at `--image-size`, because it is smaller than about a pixel "
+    "there": (
+        "data/test_checking.py",
+        "test_an_object_that_shrinking_leaves_nothing_of_is_named",
+    ),
     "NIfTI: size of a voxel": (PLACES, "test_sizes_of_voxels_come_from_both_places"),
+    "NIfTI, NRRD, MetaImage: voxels of 1 mm at position 0, not turned": (
+        PLACES,
+        "test_a_picture_that_itk_converted_has_no_size",
+    ),
     "image and mask that both have a place in the patient": (
         PLACES,
         "test_nifti_masks_are_laid_on_the_image_however_they_are_stored",
@@ -871,7 +880,8 @@ READ = {
         "test_an_image_that_is_named_like_a_mask_beside_its_own",
     ),
     "a group that is written in two ways, such as `1` and `1.0`, `7` and `007`, `P7` and `p7`, or "
-    "that a spreadsheet has rounded (`1.2E+12`)": (
+    "in letters of two alphabets that look the same, or that a spreadsheet has rounded "
+    "(`1.2E+12`)": (
         LAYOUTS,
         "test_one_group_that_is_written_in_two_ways_is_refused",
     ),

@@ -334,7 +334,8 @@ class DataSet:
             raise ValueError(f"{self.name}: these keys stand for several cases: {repeated}")
         if clashes := _repeated(key.casefold() for key in keys):
             alike = [key for key in keys if key.casefold() in clashes]
-            raise ValueError(f"{self.name}: keys differ only in upper and lower case: {alike}")
+            text = "keys differ only in upper and lower case, or in ligatures; rename some"
+            raise ValueError(f"{self.name}: {text}: {alike}")
 
     def __len__(self) -> int:
         return len(self.cases)

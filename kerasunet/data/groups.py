@@ -102,7 +102,7 @@ def with_groups(data: DataSet, groups: Mapping[str, str]) -> DataSet:
             "own; leave out the groups"
         )
     missing = [case.key for case in data.cases if case.key not in groups]
-    raise_all(missing, f"{data.name}: these cases are in no group:")
+    raise_all(missing, f"{data.name}: check --groups writes the keys; these cases are in no group:")
     return replace(data, cases=tuple(replace(c, group=groups[c.key]) for c in data.cases))
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from kerasunet.data import builders, layouts, readers
+from kerasunet.data import builders, decoding, layouts, readers
 from kerasunet.data.cache import PutRow, cached_rows
 from kerasunet.data.cases import AnnotatedCase, Case, DataSet, FileCase, SimulatedCase
 from kerasunet.data.decoding import DecodedCases, misread_masks, mixed_codes, use_each
@@ -203,7 +203,7 @@ def _inner(polygons: Sequence[tuple[str, str, np.ndarray]]) -> Iterator[str]:
 def require_objects(
     cases: Sequence[Case], decoded: DecodedCases, *, none_allowed: bool = False
 ) -> None:
-    """Refuse cases of which not one mask has some object at the size that they were decoded to.
+    """Refuse cases without any object at the size that they were decoded to; name some without.
 
     Args:
         cases: The cases.
@@ -217,11 +217,13 @@ def require_objects(
     if not len(decoded):
         return
     found = [decoded.objects.planes(decoded.masks[row]).any((1, 2)) for row in range(len(decoded))]
-    absent = [
-        name
-        for name, present in zip(decoded.objects.names, np.any(found, axis=0), strict=True)
-        if not present
-    ]
+    empty = [case for case, present in zip(cases, found, strict=True) if not present.any()]
+    if lost := [key for key, share in decoding.foreground_shares(empty).items() if share]:
+        text = f"{len(lost):,} of {len(found):,} masks, such as that of {lost[0]}, have no object "
+        text += "left at {2}×{1} pixels; give a larger --image-size".format(*decoded.masks.shape)
+        warnings.warn(text, FileWarning, stacklevel=2)
+    present = np.any(found, axis=0).tolist()
+    absent = [name for name, of in zip(decoded.objects.names, present, strict=True) if not of]
     if not absent or (none_allowed and len(absent) < len(decoded.objects)):
         return
     if len(absent) < len(decoded.objects):

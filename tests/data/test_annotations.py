@@ -903,6 +903,9 @@ def test_coordinates_in_quotes_are_named(tmp_path):
     points = [str(value) for value in np.ravel(LOW)]
     save(tmp_path / "coco.json", coco_of(segmentation=[points], bbox=[1, 1, 9, 9]))
     assert "coordinates that are no numbers" in refusal(tmp_path)
+    counts = ["4", *map(str, (LEVELS.size - 9, 5))]
+    save(tmp_path / "coco.json", coco_of(segmentation={"counts": counts, "size": LEVELS.shape}))
+    assert "run lengths that are no numbers" in refusal(tmp_path)
 
 
 def in_base64(levels, kind="PNG"):

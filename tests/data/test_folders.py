@@ -249,7 +249,7 @@ def test_of_several_folders_for_masks_the_one_with_pictures_is_read(tmp_path):
 
 @pytest.mark.parametrize("name", [
     "excluded", "predictions", "preds_v2", "old", "trash", "results", "augmented", "reader2",
-    "PNG", "8bit", "grayscale", "512x512",
+    "PNG", "8bit", "grayscale", "512x512", "Kopie", "копия",
 ])  # fmt: skip
 @pytest.mark.parametrize("place", ["{}/images/{}", "images/{}/{}"])
 def test_a_folder_of_results_copies_or_rejects_is_no_patient(tmp_path, name, place):
@@ -583,6 +583,7 @@ COPIES = (
     *("a_mask (1)", "a_mask(1)", "a_mask 2", "a_mask copy", "a_mask - Kopie (2)"),
     *("a_mask (Anna's conflicted copy 2024-01-05)", "a_mask-DESKTOP-AB12CD"),
     *("a_mask - コピー", "a_mask - 副本 (2)", "a_mask - копия", "a_mask - 복사본"),
+    *("a_mask — копия", "a_mask – másolat", "a_mask - Kopi", "a_mask - Αντιγραφή", "a_mask - نسخة"),
     *("a_mask_20240131", "a_mask_2024-01-31", "a_mask_2024-01-31_12.30.05", "a_mask_copy2"),
 )
 
@@ -724,7 +725,10 @@ def test_whatever_the_names_no_image_gets_the_mask_of_another(tmp_path, seed):
 
 
 @pytest.mark.parametrize("outside", [False, True])
-@pytest.mark.parametrize("names", [("fold0", "fold1"), ("Fold_1", "Fold_2"), ("split1", "split10")])
+@pytest.mark.parametrize(
+    "names",
+    [("fold0", "fold1"), ("Fold_1", "Fold_2"), ("split1", "split10"), ("kfold1", "k-fold 2")],
+)
 def test_folders_of_folds_are_a_division_and_no_patients(tmp_path, names, outside):
     for index, name in enumerate(names):
         for number in range(2):
@@ -831,6 +835,16 @@ def test_folders_of_different_patients_are_not_named(tmp_path, names):
         (("grade1", "Grade II"), "one folder per class"),
         (("notumor", "glioma"), "one folder per class"),
         (("Atelectasis", "Cardiomegaly", "No Finding"), "one folder per class"),
+        (("with_lesion", "without lesion"), "one folder per class"),
+        (("maligne", "benigne"), "one folder per class"),
+        (("krank", "gesund"), "one folder per class"),
+        (("Gleason 3", "Gleason 4"), "one folder per class"),
+        (("women", "men"), "one folder per class"),
+        (("train", "holdout"), "one folder per part"),
+        (("ultrasound", "CT"), "folders that are no patients"),
+        (("linear", "convex"), "folders that are no patients"),
+        (("10x", "40x"), "folders that are no patients"),
+        (("labeled", "unlabelled"), "folders that are no patients"),
         (("siteA", "siteB"), "folders that are no patients"),
         (("batch1", "batch2"), "folders that are no patients"),
         (("Philips", "GE"), "folders that are no patients"),
@@ -951,7 +965,7 @@ def test_examinations_of_patients_are_no_patients(tmp_path, inner):
     ("folders", "stems", "told"),
     [
         (("ED", "ES"), ("P1", "P2", "P3"), "P1, P2, P3 are in all 2 folders, taken for patients"),
-        (("arterial", "venous"), ("AB", "CD", "EF", "GH"), "AB, CD, EF are in all 2 folders"),
+        (("early", "late"), ("AB", "CD", "EF", "GH"), "AB, CD, EF are in all 2 folders"),
         (("ED", "ES"), ("img_1", "img_2", "img_3"), ""),
         (("P1", "P2", "P3"), ("left", "right"), ""),
     ],

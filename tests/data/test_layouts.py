@@ -795,6 +795,10 @@ def test_check_names_every_column_of_a_manifest_that_is_not_read(scans, column):
         (("A\u00c9", "AE\u0301"), "look like one"),
         (("1.23457E+12", "4"), "group 1.23457E+12 is a number that a spreadsheet has rounded"),
         (("P1\u200b", "P1"), r"groups 'P1\u200b' and 'P1' look like one"),
+        (("\u04201", "P1"), r"'P1' ('\u04201' and 'P1') look like one"),  # Cyrillic,
+        (("\u03911", "A1"), r"'A1' ('\u03911' and 'A1') look like one"),  # Greek,
+        (("P\u0661", "P1"), r"'P1' ('P\u0661' and 'P1') look like one"),  # Arabic.
+        (("\u03b21", "b1"), ""),
         (("'007", "007"), "look like one"),
         (("NA", "P1"), "group NA says that it is not known"),
         (("nan", "P1"), "group nan says that it is not known"),
@@ -1233,8 +1237,9 @@ def test_names_with_unusual_spaces_are_names(tmp_path):
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("001", "1.png differs only in spaces, zeros before numbers or case"),
+        ("001", "1.png differs only in spaces, zeros before numbers, case or alphabet"),
         ("1 ", "1.png differs only in spaces"),
+        ("\u0661", "1.png differs only in spaces, zeros before numbers, case or alphabet"),
     ],
 )
 def test_names_that_are_nearly_equal_are_hinted_at(tmp_path, name, hint):

@@ -122,6 +122,16 @@ def test_a_name_that_is_there_in_another_spelling_is_refused(tmp_path, name, spe
         assert all(np.array_equal(case.load().mask, LUNG) for case in data.cases)
 
 
+@pytest.mark.parametrize("other", ["le\u0301sion", "l\u00e9si\u043en"])
+def test_a_name_that_is_there_in_another_unicode_form_or_alphabet_is_refused(tmp_path, other):
+    for number, case in enumerate(images(tmp_path)):
+        for word in (other if number else "l\u00e9sion", "heart"):
+            write(tmp_path / f"masks/{word}/{case}.png", LUNG.astype(np.uint8))
+    message = refusal(tmp_path, "l\u00e9sion")
+    assert ascii("l\u00e9sion") in message and ascii(other) in message
+    assert "look like one, written in several ways" in message
+
+
 def test_images_with_masks_of_other_objects_only_are_named(tmp_path):
     """Their class may be there under another name, such as `lungs`."""
     for number, case in enumerate(images(tmp_path)):

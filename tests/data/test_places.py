@@ -835,6 +835,20 @@ def test_headers_that_name_another_file_are_refused(tmp_path, suffix):
         read_image(tmp_path / f"x{suffix}", frame=0)
 
 
+@pytest.mark.parametrize("name", ["x.nii.gz", "x.mha", "x.nrrd"])
+@pytest.mark.parametrize("across", [1, 999])
+def test_a_picture_that_itk_converted_has_no_size(tmp_path, name, across):
+    """ITK writes 1 mm where nobody has said a size, and nnU-Net's first version 999 mm across."""
+    sitk = pytest.importorskip("SimpleITK")
+    image = sitk.GetImageFromArray(np.arange(12, dtype=np.uint8).reshape(1, 3, 4))
+    image.SetSpacing((1, 1, across))
+    sitk.WriteImage(image, tmp_path / name)
+    assert read_image(tmp_path / name)[1] is None
+    image.SetOrigin((0, 0, 30))
+    sitk.WriteImage(image, tmp_path / name)
+    assert read_image(tmp_path / name)[1] == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("field", "spacing"),
     [

@@ -659,6 +659,25 @@ def test_calibration_by_imagej(save, unit, expected):
     assert spacing == (None if expected is None else pytest.approx(expected))
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_calibration_by_imagej_is_turned_with_the_picture(save, orientation):
+    info = tiff_tags(IMAGEDESCRIPTION="ImageJ=1.54f\nunit=mm\n", X_RESOLUTION=4.0, Y_RESOLUTION=8.0)
+    info[0x0112] = orientation
+    image, spacing = read_image(save("x.tif", Image.fromarray(GRAY), tiffinfo=info))
+    on_side = image.shape != GRAY.shape
+    assert on_side == (orientation > 4)
+    assert spacing == pytest.approx((0.25, 0.125) if on_side else (0.125, 0.25))
+
+
+@pytest.mark.parametrize(("rows", "expected"), [("micron", (1.25e-4, 0.25)), ("sec", None)])
+def test_rows_in_another_unit_than_columns_by_imagej(save, rows, expected):
+    """Such as time, of lines that were recorded one after the other."""
+    text = f"ImageJ=1.54f\nunit=mm\nyunit={rows}\n"
+    info = tiff_tags(IMAGEDESCRIPTION=text, X_RESOLUTION=4.0, Y_RESOLUTION=8.0)
+    _, spacing = read_image(save("x.tif", Image.fromarray(GRAY), tiffinfo=info))
+    assert spacing == (None if expected is None else pytest.approx(expected))
+
+
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_calibration_of_a_stack_by_imagej_is_that_of_every_page(tmp_path, compression):
     tifffile = pytest.importorskip("tifffile")

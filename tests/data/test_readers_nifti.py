@@ -188,6 +188,7 @@ def test_singular_orientation_is_refused(save):
 )
 def test_spacing(save, unit, sizes, expected):
     affine = np.diag([-sizes[0], -sizes[1], 1, 1])
+    affine[2, 3] = 30
     _, spacing = read_image(save(picture(), affine, unit=unit))
     assert spacing == (None if expected is None else pytest.approx(expected))
 

@@ -28,7 +28,7 @@ _WHITE, _ABOVE_SURROUNDINGS = 250, 150
 _THIN = np.ones((5, 5), np.uint8)
 _LEAST_PIXELS, _MOST_WHITE = 12, 0.01
 T = TypeVar("T")
-MASK_SIDE = 64
+MASK_SIDE, _USUAL_SIDE = 64, 128  # The second is the default of --image-size.
 _INVERTED = 0.75
 _FEWEST_EQUAL, _MOST_COVERED_TWICE = 3, 0.2
 _LEAST_BOX_SIDE = 4
@@ -329,6 +329,10 @@ def _mask_problems(case: Case, mask: np.ndarray) -> Iterator[Problem]:
     if expected and not mask.any():
         label = f", its label is {case.label}" if case.label else ""
         text = f"{location}: the mask has no object{label}"
+        yield Problem("empty-mask", text, (location,), keys=(case.key,))
+    if mask.any() and not resize_mask(mask, (_USUAL_SIDE, _USUAL_SIDE)).any():
+        text = f"{location}: has no object left at {_USUAL_SIDE}×{_USUAL_SIDE} pixels, so give a "
+        text += "larger --image-size where it is learned"
         yield Problem("empty-mask", text, (location,), keys=(case.key,))
 
 

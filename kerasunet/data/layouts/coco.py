@@ -294,9 +294,7 @@ def _pieces(segmentation: Any) -> list[Any]:
 def _check(piece: Any, size: tuple[int, int] | None) -> None:
     """Raise what is wrong with a piece, on whatever image it is drawn."""
     if piece is None:
-        raise ValueError(
-            "has no segmentation; boxes, key points and panoptic pictures are no outline"
-        )
+        raise ValueError("has no segmentation; boxes, points and panoptic pictures are no outline")
     if not (isinstance(piece, list) or (isinstance(piece, dict) and "counts" in piece)):
         raise ValueError("has a segmentation that is neither polygons nor run lengths")
     if isinstance(piece, list):
@@ -397,4 +395,6 @@ def _counts(piece: Mapping[str, Any]) -> Sequence[int]:
     counts = piece["counts"]
     if isinstance(counts, str) and counts[:2] in ("b'", 'b"'):  # `str` of bytes, by mistake.
         counts = counts[2:-1].replace("\\\\", "\\")
+    if not isinstance(counts, str) and not all(map(_is_number, counts)):
+        raise ValueError("has run lengths that are no numbers")
     return decode_run_lengths(counts) if isinstance(counts, str) else counts

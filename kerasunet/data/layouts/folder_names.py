@@ -1,18 +1,29 @@
-"""What names of folders mean: parts, classes, folds, visits, batches; all others are patients."""
+"""What names of folders mean: parts, classes, folds, visits, batches; all others are patients.
+
+`as_seen` tells what people see of a name.
+"""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+_LOOKALIKES = str.maketrans(  # Cyrillic and Greek letters, on keyboards of two alphabets.
+    "АВЕЅІЈКМНОРСТУХаеѕіјорсухΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABESIJKMHOPCTYXaesijopcyxABEZHIKMNOPTYX"
+)
+COPY = (
+    "copy|kopi[eao]?|copie|c[oó]pia|kopya|másolat|salinan|копи[яје]|копія|αντίγραφο|αντιγραφή|"
+    "コピー|副本|拷[贝貝]|복사본|사본|نسخة|עותק|สำเนา"
+)
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("test", "testing", "holdout", "hold-out"), "test"),
 }
 OF_PART = re.compile(rf"(?i)(?:.+[ _-])?({'|'.join(PARTS)})([ _-]?(set|data(set)?|split|20\d\d))?")
-NUMBER_OF_FOLD = re.compile(r"(?:fold|split|cv)[ _-]?(\d+)", re.IGNORECASE)
+NUMBER_OF_FOLD = re.compile(r"(?:k[ _-]?)?(?:fold|split|cv)[ _-]?(\d+)", re.IGNORECASE)
 _OF_CLASS = (
     "(case|image|patient|subject|scan|sample|group|mass|lesion|tumou?r|nodule|grade|risk)(e?s)?"
 )
@@ -25,9 +36,11 @@ _CLASS_NAMES = re.compile(
     "cardiomegaly|infiltration|consolidation|edema|emphysema|fibrosis|pneumothorax|finding|dcis|idc|"
     "high|low|intermediate|mild|moderate|severe|pos|neg|hgg|lgg|luminal|tnbc|triple_negative|her_?2|"
     "(er|pr|hr|her_?2)_?([+_]|pos(itive)?|neg(ative)?)|(non_?)?(responder|survivor)|"
-    "良性|恶性|惡性|悪性|正常|异常|양성|악성|정상|gutartig|b(ö|oe)sartig|benigno|maligno|b[ée]nin|malin)"
+    "良性|恶性|惡性|悪性|正常|异常|양성|악성|정상|gutartig|b(ö|oe)sartig|benign[aeo]|malign[aeo]?|"
+    "b[ée]nin|malin|gesund|krank|sain|malade|wom[ae]n|m[ae]n|adult|child(ren)?)"
     f"(e?s)?(_{_OF_CLASS})?|luminal_?[ab]|tr_?[1-5]|"
-    "((bi|o|pi|li|(acr_?)?ti)_?rads|grade|stage|class|type|category)_?([0-9]|i{1,3}|iv|v|[a-d])[a-d]?"
+    "((bi|o|pi|li|(acr_?)?ti)_?rads|acr|gleason|grade|stage|class|type|category)_?"
+    "([0-9]|i{1,3}|iv|v|[a-d])[a-d]?"
 )
 _NUMBERED = re.compile(r"\d[ _.-]+(.+)")
 _NUMBER = r"(?:[ _-]?(?:\d{1,3}|[a-z]))?"
@@ -38,13 +51,16 @@ _VISIT_OR_SIDE = re.compile(
     r"(left|right|links|rechts|gauche|droite)(?:[ _-][a-z]+)?|bilateral|"
     r"od|os|ou|[lr]?[ _-]?(cc|mlo)|ap|pa|lateral|frontal|axial|sagittal|coronal|transvers(e|al)|"
     r"longitudinal|[24]ch|a[2-5]c|p[ls]ax|lax|sax|supine|prone|systole|diastole|b[ _-]?mode|"
-    r"doppler|elastography|flair|dwi|adc|t[12]w"
+    r"doppler|elastography|flair|dwi|adc|t[12]w|inspiration|expiration|arterial|"
+    r"(portal[ _-]?)?venous|native|rest|stress"
 )
 _BATCH_OR_SITE = re.compile(
     "(batch|data|dataset|set|part|site|cent(er|re)|hospital|clinic|scanner|device|task|job|project|"
     "export|upload|subset|chunk|cohort|vendor|machine|probe|operator|lab|institut(e|ion)|country|"
     "images|folder|internal|external|ge|philips|siemens|samsung|mindray|canon|toshiba|esaote|"
-    rf"fujifilm|hitachi){_NUMBER}|imgs?|image|frames|scans|all|input|"
+    rf"fujifilm|hitachi){_NUMBER}|us|ct|mri?|x-?rays?|cxr|ultrasound|linear|convex|curvilinear|"
+    r"he|ihc|\d{1,3}x|public|private|source|target|(un)?labell?ed|"
+    r"imgs?|image|frames|scans|all|input|"
     r"(new folder|untitled folder|neuer ordner|nouveau dossier|nueva carpeta|新建文件夹|"
     r"新しいフォルダー)( ?\(?\d+\)?)?"
 )
@@ -56,8 +72,9 @@ _TWICE = f"{_FORMATS}|aug(mented)?|annotator|reader|rater|observer|expert"
 _SAME_IMAGES = re.compile(rf"(raw|(pre)?processed|original|gr[ae]y|colou?r|{_TWICE}){_NUMBER}")
 _ASIDE = re.compile(
     rf"({_TWICE}|excluded?|discard(ed)?|reject(ed|s)?|removed?|deleted|unused|skip(ped)?|trash|"
-    "broken|todo|unsure|unclear|old|backups?|archived?|copy|tmp|temp|duplicates?|(predict(ion|ed)?|"
-    r"pred|result|output|overlay|debug|vis|visuali[sz]ation|preview|thumbnail)s?)([ _-]?v?\d{1,3})?"
+    rf"broken|todo|unsure|unclear|old|backups?|archived?|{COPY}|tmp|temp|duplicates?|(pred|"
+    r"predict(ion|ed)?|result|output|overlay|debug|vis|visuali[sz]ation|preview|thumbnail)s?)"
+    r"([ _-]?v?\d{1,3})?"
 )
 _WITHIN_PATIENT = re.compile(
     r"(exam(ination)?|study|series|scan|video|clip|loop|sweep|acquisition|acq|sequence|nodule|lesion|"
@@ -70,6 +87,13 @@ _SEVERAL = {
     **{BATCH: "batches or sites", OUT: "results, copies or rejects", PATIENT: "patients"},
 }
 _MOST_NAMED = 5
+
+
+def as_seen(name: str) -> str:
+    """Return a name as it looks: without what is invisible, in Latin letters and digits."""
+    plain = unicodedata.normalize("NFKC", name).translate(_LOOKALIKES)
+    visible = (c for c in plain if unicodedata.category(c) != "Cf")
+    return "".join(str(unicodedata.decimal(c, c)) for c in visible)
 
 
 def common_kind(names: Sequence[str]) -> str:
@@ -114,7 +138,7 @@ def kind_of_name(name: str) -> str:
     if OF_PART.fullmatch(name):
         return PART
     word = re.sub("[ _-]+", "_", name)
-    word = re.sub("^(no|non|not)_", "", word)
+    word = re.sub("^(no|non|not|with|without)_", "", word)
     asked = (
         *((CLASS, _CLASS_NAMES, word), (FOLD, NUMBER_OF_FOLD, name), (VISIT, _VISIT_OR_SIDE, name)),
         *((OUT, _ASIDE, word), (BATCH, _BATCH_OR_SITE, name)),

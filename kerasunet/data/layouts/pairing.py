@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from kerasunet.data.cases import Case, FileCase, MaskCoding, UnannotatedCase
 from kerasunet.data.layouts.contents import Files, image_stem, images_below, own_files
+from kerasunet.data.layouts.folder_names import COPY, as_seen
 from kerasunet.files import raise_all, report_all
 
 _OME, _OF_SLICER = ".ome", ".seg.nrrd"
@@ -38,11 +39,10 @@ _WORD = r"(?:^|[_ -])(?:{})(?=$|[_ -]|\d)"
 OF_IMAGE = re.compile(_WORD.format("images?|imaging|imgs?|scans?|volumes?"), re.IGNORECASE)
 OF_MASK = re.compile(_WORD.format(f"masks?|annotations|labels|{OTHER_WORDS}"), re.IGNORECASE)
 _OF_DRIVE = re.compile(r"(\d\d)_(training|test)")
-_COPY = "copy|kopi[eao]|copie|c[oó]pia|kopya|копия|コピー|副本|拷[贝貝]|복사본|사본"
 # What programs and people add to the name of a copy or a version: "- Copy", "_2024-01-31T1200" …
 OF_COPY = re.compile(
-    rf"[_ -]+({_COPY})(?![^\W\d_])[_ -]?(\(\d+\)|\d*)"
-    rf"|[_ -]*\([^()]*\b({_COPY})\b[^()]*\)"
+    rf"[_ –—-]+({COPY})(?![^\W\d_])[_ -]?(\(\d+\)|\d*)"
+    rf"|[_ -]*\([^()]*\b({COPY})\b[^()]*\)"
     r"|-(desktop|laptop)-[a-z\d]+(-\d+)?$"
     r"|(^|[_ -]+)\(?(19|20)\d\d[_.-]?(0[1-9]|1[0-2])[_.-]?(0[1-9]|[12]\d|3[01])"
     r"([t_ -]?([01]\d|2[0-3])[:.-]?[0-5]\d([:.-]?[0-5]\d)?)?\)?(?!\d)",
@@ -292,8 +292,8 @@ def _composed(name: str) -> str:
 
 
 def _loosely(key: str) -> str:
-    """Return a key without what people overlook: case, spaces, zeros before numbers."""
-    return re.sub(r"(?<!\d)0+(?=\d)", "", "".join(key.casefold().split()))
+    """Return a key without what people overlook: alphabet, case, spaces, zeros before numbers."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", "".join(as_seen(key).casefold().split()))
 
 
 def _joined(key: str) -> str:
@@ -307,7 +307,7 @@ def _alone(files: Files, partners: Files, wanted: str) -> Iterator[str]:
     for key in sorted(files.keys() - partners.keys()):
         alike = spellings.get(_loosely(key))
         case = alike and key.rpartition("/")[2].casefold() == image_stem(alike.casefold())
-        what = "upper and lower case" if case else "spaces, zeros before numbers or case"
+        what = "upper and lower case" if case else "spaces, zeros before numbers, case or alphabet"
         hint = f" ({alike} differs only in {what})" if alike else ""
         if not hint and (other := unread.get(key)):
             hint = f" ({other} is of a kind that is not read; convert it to PNG)"

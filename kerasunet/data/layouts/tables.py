@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ from kerasunet.data.annotations import ENCODINGS, NO_OBJECT
 from kerasunet.data.cases import Case, FileCase
 from kerasunet.data.layouts import EVERY_MASK_FOLDER, pairing
 from kerasunet.data.layouts.contents import image_stem
+from kerasunet.data.layouts.folder_names import as_seen
 from kerasunet.files import raise_all, read_json, write_text
 
 _MOST_BYTES, _MOST_COLUMNS, _LONGEST_HEADER = 64 << 20, 1000, 1 << 16  # Of a table.
@@ -163,16 +163,16 @@ def misspelled(names: Iterable[str], what: str = "group") -> Iterator[str]:
             yield f"group {name} is a number that a spreadsheet has rounded; enter it as text"
         elif what == "group" and (name.lower() in _UNKNOWN or _NO_VALUE.match(name)):
             yield f"group {name} says that it is not known; give such images groups of their own"
-    for alike in spellings.values():
-        if len(alike) > 1:
-            listing = " and ".join(map(repr, alike))
-            yield f"{what}s {listing} look like one, written in several ways; write them alike"
+    for alike in (of for of in spellings.values() if len(of) > 1):
+        listing, exact = (" and ".join(map(of, alike)) for of in (repr, ascii))
+        if listing != exact and len({*map(as_seen, alike)}) < len(alike):
+            listing += f" ({exact})"  # As they look the same.
+        yield f"{what}s {listing} look like one, written in several ways; write them alike"
 
 
 def _loosely(name: str) -> str:
     """Return a name without what people overlook and spreadsheets add."""
-    seen = (c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf")
-    loose = "".join("".join(seen).casefold().split()).lstrip("'")
+    loose = "".join(as_seen(name).casefold().split()).lstrip("'")
     whole = match[1] if (match := _WHOLE.fullmatch(loose)) else loose
     return _LEADING_ZEROS.sub("", whole)
 

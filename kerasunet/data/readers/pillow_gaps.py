@@ -23,7 +23,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from kerasunet.data.readers.source import Source, Unusable, chunks, heard_native_code, millimeters
 
-_IMAGEJ_UNIT = re.compile(r"\AImageJ=.*?^unit=(mm|cm|micron)$", re.MULTILINE | re.DOTALL)
+_IMAGEJ_UNIT = re.compile(r"^(y?)unit=(.*)$", re.MULTILINE)
 _IMAGEJ_STACK = re.compile(r"\AImageJ=.*?^images=(\d+)$", re.MULTILINE | re.DOTALL)
 _CHANNELS = re.compile(r'(?ms)\AImageJ=.*?^channels=(\d+)$|<Pixels\b[^>]*\bSizeC="(\d+)"')
 _OME = re.compile(r"(?s)<(?:\w+:)?Pixels\b(.*?)</(?:\w+:)?Pixels>")
@@ -193,18 +193,18 @@ def mend_palette(picture: TiffImageFile) -> None:
 def spacing_of(picture: TiffImageFile) -> tuple[float, float] | None:
     """Return the spacing in millimeters, (row, column), of a file that ImageJ calibrated.
 
-    ImageJ writes its unit of length into the description, of a stack into that of the first page,
-    and pixels per unit into the resolution. Elsewhere the resolution is that of a print, which says
-    nothing about the patient.
+    ImageJ writes its unit, and that of rows if it is another, into the description, of a stack into
+    that of the first page, and pixels per unit into the resolution. Elsewhere that is of a print.
     """
     if picture.tell() and tags.IMAGEDESCRIPTION not in picture.tag_v2:
         picture.seek(0)
-    unit = _IMAGEJ_UNIT.match(str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, "")))
+    text = str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, ""))
+    units = dict(_IMAGEJ_UNIT.findall(text)) if text.startswith("ImageJ=") else {}
+    columns = units.get("", "")
+    sizes = _UNIT_MM.get(units.get("y") or columns), _UNIT_MM.get(columns)
     per_unit = [picture.tag_v2.get(tag) for tag in (tags.Y_RESOLUTION, tags.X_RESOLUTION)]
-    if not unit:
-        return None
-    known = [float(resolution) for resolution in per_unit if resolution]
-    return millimeters(*(_UNIT_MM[unit[1]] / each for each in known)) if len(known) == 2 else None
+    known = [mm / float(of) for mm, of in zip(sizes, per_unit, strict=True) if mm and of]
+    return millimeters(*known) if len(known) == 2 else None
 
 
 def has_regions(picture: ImageFile) -> bool:

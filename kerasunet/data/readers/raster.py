@@ -98,11 +98,14 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
         if isinstance(picture, JpegImagePlugin.JpegImageFile) and _is_multi_picture(picture):
             source.remarks.append("its further pictures, such as a preview or depth, were left out")
         check_whole(picture, source, exact=False)
-        pixels = without_equal_channels(_pixels(picture, source))
+        is_tiff = isinstance(picture, TiffImageFile)
+        on_side = is_tiff and exif_orientation(picture, source) in ON_THEIR_SIDE
+        levels = to_levels(without_equal_channels(_pixels(picture, source)))
         if not isinstance(picture, TiffImageFile):
-            return to_levels(pixels), None
-        levels = to_levels(pixels)
-        return 255 - levels if shows_zero_as_white(picture) else levels, spacing_of(picture)
+            return levels, None
+        spacing = spacing_of(picture)
+        spacing = (spacing[1], spacing[0]) if spacing and on_side else spacing
+        return 255 - levels if shows_zero_as_white(picture) else levels, spacing
 
 
 def read_mask(source: Source) -> MaskValues:

@@ -29,6 +29,7 @@ from kerasunet.data.readers.source import (
 )
 
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_UNMEASURED = ((1.0, 1.0, 1.0), (1.0, 1.0, 999.0))  # nnU-Net's first version calls a picture thick.
 _MOST_KEPT, _MOST_BYTES = 4, 512 << 20
 _kept: OrderedDict[tuple, tuple[int, object]] = OrderedDict()
 _keeping = threading.Lock()
@@ -114,9 +115,18 @@ class Volume:
         return self.read((*index, *map(int, time)))
 
     def spacing(self) -> tuple[float, float] | None:
-        """Return millimeters per pixel as displayed, (row, column); `None` if it is not known."""
+        """Return millimeters per pixel as displayed, (row, column); `None` if it is not known.
+
+        At ITK's default place, voxels of ITK's default size are those of a converted picture.
+        """
         sizes = self.sizes
-        return None if sizes is None else millimeters(sizes[self.turn.row], sizes[self.turn.column])
+        if sizes is None or (sizes in _UNMEASURED and self._is_at_origin(sizes)):
+            return None
+        return millimeters(sizes[self.turn.row], sizes[self.turn.column])
+
+    def _is_at_origin(self, sizes: tuple[float, ...]) -> bool:
+        along = np.diag([*sizes, 1.0])
+        return self.affine is not None and np.array_equal(_TO_LPS @ self.affine, along)
 
     def plane(self, frame: int) -> np.ndarray | None:
         """Return where a slice lies, as `Partner.plane`."""
