@@ -361,6 +361,21 @@ def test_no_report_is_written_into_an_adaptation_whose_page_has_its_name(place):
         require_free(Path("adapted"))
 
 
+def test_two_images_have_no_one_name_in_a_table(place):
+    """As if one was segmented with `--frame 0`, so that its mask is called otherwise."""
+    for name in ("a/x.png", "b/x.png", "b/y.png"):
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_text(name)
+    row = {"image": "x.png", "frame": 0, "mask": "x-frame0000.png"}
+    images = {"x-frame0000": {"sha256": files.sha256(Path("a/x.png")), "row": row}}
+    directory = predictions.PredictionDirectory(place / "out", {}, images=images)
+    told = "b/x.png: the table has another image as x.png, that of x-frame0000"
+    with pytest.raises(ValueError, match=told):
+        directory.require_free({"x": Path("b/x.png")}, ["masks/x.png"])
+    for name, path in (("x", "a/x.png"), ("x-frame0000", "a/x.png"), ("y", "b/y.png")):
+        directory.require_free({name: Path(path)}, [])
+
+
 def test_a_link_in_place_of_what_a_kill_left_unfinished_is_not_written_through(place):
     (place / "thesis.txt").write_text(THESIS)
     for link in ("out/masks/a.png", "out/figures/blocks.png"):
