@@ -97,11 +97,12 @@ def run_evaluate(options: argparse.Namespace) -> int:
         evaluation.write_csv(options.csv)
     if options.record:
         recorded = models.RecordedEvaluation(
-            data=models.DataNote.of(counted),
+            data=replace(models.DataNote.of(counted), cases=len(data)),
             image_size=side,
             threshold=threshold,
             mirrored=options.mirror,
             seen=seen,
+            labels=tuple(dict.fromkeys(options.labels)),
             metrics=evaluation.summary,
         )
         print(f"recorded in {models.record(options.model, recorded)}")
