@@ -103,7 +103,8 @@ def _are_summaries(value: Any) -> bool:
 
 
 _HOW = {"steps?": COUNT, "keep?": TEXT}
-SETTINGS = {"layers?": TEXT, "unfreeze?": [TEXT], "objects?": [TEXT], "optimization?": _HOW}
+_CHOSEN = dict.fromkeys(("unfreeze?", "objects?", "labels?"), [TEXT])
+SETTINGS = {"layers?": TEXT, **_CHOSEN, "optimization?": _HOW}
 SUMMARY = {**_ONE_SUMMARY, "objects?": Kind("a summary for each object", _are_summaries)}
 
 
@@ -239,9 +240,7 @@ def united(
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """How a network did on a hospital that was left out of its training.
-
-    The network is not the one of the card: it was made in the same way, from the other data.
+    """How another network, made likewise, did on a hospital that was left out of its training.
 
     Attributes:
         trained_on: Names of its training data.

@@ -140,10 +140,7 @@ class ModelCard:
 
     @property
     def marked(self) -> Objects:
-        """The objects that the model finds; a single one has the name that its run gave it.
-
-        A card of several channels that names no objects numbers them.
-        """
+        """The objects that the model finds, named by its run; several without names are numbers."""
         if self.objects:
             return Objects(self.objects, self.overlapping)
         if self.classes > 1:
@@ -200,6 +197,7 @@ class ModelCard:
             image_size=self.image_size,
             threshold=self.threshold,
             seen=self.start_saw or None,
+            labels=tuple(self.settings.get("labels") or ()),
             metrics=self.metrics,
         )
 
