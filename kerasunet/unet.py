@@ -12,9 +12,11 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerasunet import models
 from kerasunet.freezing import (
@@ -97,7 +99,7 @@ def UNet(
         classes=typed("classes", "int", classes),
         normalization=normalization,
         name=name,
-        overlapping=overlapping,
+        overlapping=typed("overlapping", "bool", overlapping),
     )
     if weights is not None:
         models.load_weights_into(model, weights)
@@ -141,7 +143,7 @@ def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bo
     arguments, measured = _compile_arguments(model), model.metrics
     with kept_flags(model), _kept_state(model):
         if isinstance(strategy, Mapping):
-            apply_flags(model, strategy)
+            apply_flags(model, {name: _flag(name, trains) for name, trains in strategy.items()})
         else:
             apply_strategy(model, _with_fixed_rates(strategy))
         how = {name: getattr(model, name) for name in _SINCE_COMPILE if model.compiled}
@@ -155,6 +157,13 @@ def set_trainable(model: keras.Model, strategy: str | Strategy | Mapping[str, bo
         metric.reset_state()
     warn_when_saved(model)
     return describe(model)
+
+
+def _flag(name: str, trains: Any) -> bool:
+    """Return whether a layer trains; text such as "no" would count as true."""
+    if not (isinstance(trains, Integral | np.bool_) and trains in (0, 1)):
+        raise ValueError(f"{name} must be True or False, not {trains!r}")
+    return bool(trains)
 
 
 def _with_fixed_rates(strategy: str | Strategy) -> Strategy:

@@ -34,7 +34,7 @@ from kerasunet.metrics import area_mm2, bootstrap_interval
 from kerasunet.models.model_card import write_card
 from kerasunet.runs import finetune
 from kerasunet.runs.predictions import PredictionDirectory
-from kerasunet.study import read_results
+from kerasunet.study import read_results, read_tables
 from kerasunet.study.execution import open_study
 from kerasunet.study.plan import StudySettings
 from kerasunet.study.report import write_report
@@ -149,6 +149,15 @@ def test_a_folder_that_is_called_tilde_is_never_made(data, monkeypatch):
         (lambda: load("data", overlapping="no"), ValueError, "must be True or False, not 'no'"),
         (lambda: read_image("data/images/case0.png", frame="0"), ValueError, "leave out the quot"),
         (lambda: decode(load("data").cases, (32, 32), 2), ValueError, "channels must be 1"),
+        (lambda: decode(load("data").cases, (32, 32), True), ValueError, "channels must be a who"),
+        (
+            lambda: split_cases(load("data").cases, 1, None),
+            ValueError,
+            "validation_size must be at",
+        ),
+        (lambda: read_tables("data"), FileNotFoundError, "so data is not a study with results"),
+        (lambda: next_images("natural", pool_of("pool"), 2), TypeError, "give a list of models, n"),
+        (lambda: UNet((32, 32, 1), overlapping="no"), ValueError, "overlapping must be True or F"),
         (lambda: decode(load("data").cases, (0, 32)), ValueError, r"size must be .*not \(0, 32\)"),
         (lambda: decode(load("data").cases, "32"), ValueError, "size must be a whole number, not"),
         (lambda: resize_mask(np.ones((4, 4), bool), 4), ValueError, "size must be .height, width."),

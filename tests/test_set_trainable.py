@@ -247,6 +247,22 @@ def test_layers_of_the_callers_are_switched_by_name():
     assert {row.layer for row in table.rows if not row.trained} == {"mine", "head"}
 
 
+@pytest.mark.parametrize("word", ["no", None, 2, 0.5])
+def test_flags_that_are_neither_true_nor_false_are_refused(word):
+    model = small()
+    with pytest.raises(ValueError, match="^head must be True or False, not"):
+        set_trainable(model, {"head": word})
+    assert set_trainable(model, {"head": np.bool_(False)}).rows[-1].trained == 0
+    assert set_trainable(model, {"head": 1}).rows[-1].trained
+
+
+def test_weights_of_adapters_are_told(tmp_path):
+    model = small()
+    model.get_layer("enc1_conv1").enable_lora(1)
+    with pytest.raises(ValueError, match="enc1_conv1/lora_kernel_a: kind .* as from enable_lora"):
+        set_trainable(model, "all")
+
+
 def test_several_unets_are_refused():
     first, second = small(), UNet((SIZE, SIZE, 1), base_filters=2, depth=1, name="second")
     both = keras.Model(first.input, [first(first.input), second(first.input)])

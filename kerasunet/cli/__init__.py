@@ -30,7 +30,7 @@ from kerasunet import (
 )
 from kerasunet.cli.options import condensed, printable, require_as_written, unless_changed
 from kerasunet.files import expanded, is_marked, is_plain, read_json, require_replaceable
-from kerasunet.runs.directory import RunDirectory
+from kerasunet.runs.directory import RECORDS, RunDirectory
 
 __all__ = ["main"]
 VERBS = {
@@ -255,7 +255,13 @@ _FILES = ("csv", "groups", "html", "json", "sheet")
 _OUTPUTS = ("output", *_FILES)
 _LISTS = ("predictions.json", "report.json")
 """Records of what is in a folder, and of what a killed command had begun to write."""
-_STUDY_TABLES = ("cases.csv", "runs.csv")
+_MODEL = ("model.keras", "model.json", "model.md")
+_OWN_FILES = {
+    "study.json": ("cases.csv", "runs.csv", "report.html", "report.json", *_MODEL),
+    "adapt.json": (*_MODEL, "check.html", "pairs.png", "answer.md", "report.html", "cases.csv",
+                   "failures.png", "answer.json"),
+}  # fmt: skip
+"""What a study and an adaptation write beside their records, or will write once they go on."""
 _STUDY_TABLE = b"data,strategy,"
 """How the tables of studies begin, which go on with the columns of an evaluation."""
 _PASSING = re.compile(r"\.(earlier-run|earlier|(writing|exporting)-.*|.*\.written)")
@@ -337,7 +343,7 @@ def _check_output(path: Path, is_file: bool) -> None:
 
 
 def _check_owner(path: Path) -> None:
-    """Refuse a file that a run, a study or predictions in its folder write, or are about to.
+    """Refuse a file that another command writes in its folder, or is about to.
 
     A link is written through, so neither it nor what it leads to may be such a file.
     """
@@ -345,13 +351,17 @@ def _check_owner(path: Path) -> None:
         run = RunDirectory(given.parent)
         if run.has_record and run.writes(given):
             owner = f"is a file of the run in {run.path}"
-        elif given.name in _STUDY_TABLES and given.with_name("study.json").is_file():
-            owner = "is a table of the study there"
+        elif known := [r for r, names in _OWN_FILES.items() if _is_of(given, r, names)]:
+            owner = f"is a file of {RECORDS[known[0]]} there"
         elif folder := _lists(given.absolute()):
             owner = f"is listed in {folder}"
         else:
             continue
         raise FileExistsError(f"{path}: {owner}; give another name")
+
+
+def _is_of(path: Path, record: str, names: Sequence[str]) -> bool:
+    return path.name in (record, *names) and path.with_name(record).is_file()
 
 
 def _lists(path: Path) -> Path | None:

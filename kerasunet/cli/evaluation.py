@@ -97,11 +97,12 @@ def run_evaluate(options: argparse.Namespace) -> int:
         evaluation.write_csv(options.csv)
     if options.record:
         recorded = models.RecordedEvaluation(
-            data=models.DataNote.of(counted),
+            data=replace(models.DataNote.of(counted), cases=len(data)),
             image_size=side,
             threshold=threshold,
             mirrored=options.mirror,
             seen=seen,
+            labels=tuple(dict.fromkeys(options.labels)),
             metrics=evaluation.summary,
         )
         print(f"recorded in {models.record(options.model, recorded)}")
@@ -249,14 +250,14 @@ def run_panel(options: argparse.Namespace) -> int:
     from kerasunet.data.loading import require_one_code
 
     models = _headed(options.models)
-    if options.output.suffix.lower() != ".png":
-        raise ValueError(f"{options.output}: give the name of a PNG file")
+    if options.output.suffix != ".png":  # Of `.PNG`, another file would be written.
+        raise ValueError(f"{options.output}: give the name of a PNG file, which ends in .png")
     drawn = options.output.with_suffix(".svg")
+    require_replaceable(drawn)
     if drawn.exists() and not is_marked(drawn, _PANEL_TITLE):
         raise FileExistsError(
             f"{drawn}: would be replaced, too, but is not such a drawing; give another --output"
         )
-    require_replaceable(drawn)
     shared.require_as_written(drawn)
     chosen = shared.object_choice(options)
     data = load(options.data, options.manual_dir, **chosen)

@@ -387,11 +387,10 @@ def _runs_table(rows: list[_RunRow], summaries: list[dict]) -> str:
             f"| {dice['mean']:.3f} ({bounds_in_words(dice['low'], dice['high'])}) "
             f"| {row.hd95:.1f} | {row.missed} |"
         )
-    split = first["split"]
-    lines.append(
-        f"\n{first['data']['name']}: {split['train']} training images, {split['test']} held-out "
-        "images."
-    )
+    split, name = first["split"], first["data"]["name"]
+    if labels := first["settings"].get("labels"):
+        name += f", only {' '.join(labels)}"
+    lines.append(f"\n{name}: {split['train']} training images, {split['test']} held-out images.")
     if WITHOUT_SPACING in first["after"]:
         lines.append(f"Distances are in {unit_in_words(first['after'])}.")
     if unit == "px" and len({row.side for row in rows}) > 1:

@@ -138,7 +138,7 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
             class may not mean the same.
     """
     size = _checked(size)
-    if channels not in (1, 3):
+    if (channels := typed("channels", "int", channels)) not in (1, 3):
         raise ValueError(f"channels must be 1 (gray) or 3 (color), not {channels!r}")
 
     def decode_rows(indices: Sequence[int], put: PutRow) -> None:

@@ -163,13 +163,13 @@ def split_cases(
 
 
 def _check_numbers(train_size: int | None, validation_size: int, *, fold: int, folds: int) -> None:
-    if folds < 2 or not 0 <= fold < folds:
+    if None in (fold, folds) or folds < 2 or not 0 <= fold < folds:
         raise ValueError(
             f"fold {fold} of {folds}: there must be at least 2 folds, numbered 0 to folds - 1"
         )
     if train_size is not None and train_size < 1:
         raise ValueError(f"train_size must be at least 1, or None for all, not {train_size}")
-    if validation_size < 0:
+    if validation_size is None or validation_size < 0:
         raise ValueError(f"validation_size must be at least 0, not {validation_size}")
 
 

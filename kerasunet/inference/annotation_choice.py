@@ -126,7 +126,7 @@ class Looker:
     def __init__(self, models: Sequence[str | os.PathLike], engine: str = "auto"):
         several = not isinstance(models, str | os.PathLike)
         self.models = saved_models.each_once(models) if several else models
-        require_same_objects(self.models)
+        require_same_objects(self.models if several else ())  # `SideBySide` refuses one.
         self._segment = SideBySide(self.models, engine)
         self._features = _Features(self.models[0])
 

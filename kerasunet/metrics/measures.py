@@ -1,11 +1,12 @@
 """The metrics of one case, overlap, surface distance and calibration, and their input checks."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from kerasunet.schema import typed
 
 
 def area_mm2(mask: NDArray[np.bool_], spacing: tuple[float, float] | None) -> float | None:
@@ -330,7 +331,7 @@ def require_same_shape(truth: NDArray, other: NDArray, name: str) -> None:
 
 def require_fraction(value: float, name: str) -> None:
     """Raise ValueError unless 0 < value < 1."""
-    if not (math.isfinite(value) and 0 < value < 1):
+    if not 0 < (typed(name, "float", value) or 0) < 1:  # NaN is not.
         raise ValueError(f"{name} must lie between 0 and 1, both excluded, got {value!r}")
 
 

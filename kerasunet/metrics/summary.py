@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence, Set
+from collections.abc import Collection, Hashable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from kerasunet.metrics.measures import (
     surface_distances,
 )
 from kerasunet.metrics.policy import DETECTION_IOU, METRICS, Interval
+from kerasunet.schema import typed
 
 _FEWEST_RESAMPLES = 100
 _RESAMPLES_AT_ONCE = 250
@@ -103,6 +104,7 @@ def summarize(
         lesion) and `empty_truth` (cases without a lesion); and the `unit` of the distances.
 
     Raises:
+        TypeError: The rows are no list, or the groups have no order.
         ValueError: No rows, a column missing, or rows in px mixed with rows in mm.
     """
     _require_columns(rows)
@@ -122,7 +124,7 @@ def summarize(
         "n": len(rows),
         "missed": outcomes.count("missed"),
         "false_alarm": outcomes.count("false_alarm"),
-        "empty_truth": sum(row["truth_area"] == 0 for row in rows),
+        "empty_truth": sum(float(row["truth_area"]) == 0 for row in rows),  # Perhaps text.
         "detection_iou": DETECTION_IOU,
         "unit": _only_unit(rows),
     }
@@ -148,11 +150,13 @@ def summarize_objects(
         name.
 
     Raises:
-        ValueError: As `summarize`, or a case lacks an object.
+        ValueError: As `summarize`, or a case lacks an object or is in several groups.
     """
     _require_columns(rows)
     groups = [row["key"] for row in rows] if groups is None else groups
     _require_order(groups)
+    if len(groups) != len(rows):
+        raise ValueError(f"groups must name one group per row: {len(groups)} for {len(rows)} rows")
     names = list(dict.fromkeys(str(row["object"]) for row in rows))
     parts: dict[str, dict[tuple[str, int], _Row]] = {name: {} for name in names}
     times: Counter[tuple[str, str]] = Counter()
@@ -164,6 +168,9 @@ def summarize_objects(
     for name, part in parts.items():
         if lacking := sorted(first.keys() ^ part.keys()):
             raise ValueError(f"{lacking[0][0]}: has no row of {names[0]}, or none of {name}")
+    for case in first:
+        if len(named := {part[case][1] for part in parts.values()}) > 1:
+            raise ValueError(f"{case[0]}: its rows name several groups, {_listed(named)}")
     each: dict[str, dict[str, Any]] = {
         name: summarize([part[n][0] for n in first], [part[n][1] for n in first], **options)
         for name, part in parts.items()
@@ -178,11 +185,15 @@ def summarize_objects(
     return {**whole, **counts, "objects": each}
 
 
+def _listed(groups: Set[Hashable]) -> str:
+    return " and ".join(sorted(map(str, groups)))
+
+
 def mean_over_objects(
     rows: Sequence[Mapping[str, float | int | str]],
 ) -> dict[str, float]:
     """Average the metrics of one case over its objects."""
-    return {name: float(np.mean([row[name] for row in rows])) for name in METRICS}
+    return {name: float(np.mean([float(row[name]) for row in rows])) for name in METRICS}
 
 
 def bootstrap_interval(
@@ -218,6 +229,7 @@ def bootstrap_interval(
     """
     cases = _as_values(values)
     require_fraction(confidence, "confidence")
+    resamples = typed("resamples", "int", resamples) or 0
     if resamples < _FEWEST_RESAMPLES:
         raise ValueError(f"resamples must be at least {_FEWEST_RESAMPLES}, got {resamples}")
     sums, counts = _by_group(cases, groups)
@@ -237,6 +249,11 @@ def _outcome(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> str:
 
 
 def _require_columns(rows: Sequence[Mapping[str, float | int | str]]) -> None:
+    if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
+        raise TypeError(
+            "rows must be a list of mappings, one for each case, as "
+            f'table.to_dict("records") makes of a data frame, not a {type(rows).__name__}'
+        )
     if not rows:
         raise ValueError("rows must hold at least one case, got none")
     for position, row in enumerate(rows):
@@ -281,8 +298,9 @@ def _by_group(
 
 
 def _require_order(groups: Sequence[Hashable]) -> None:
-    """Refuse what has no order, and a mapping, whose keys would be taken for the groups."""
-    if isinstance(groups, (Set, Mapping)):
+    """Refuse what has no order, and what would yield keys, columns or letters for the groups."""
+    is_list = isinstance(groups, Collection) and getattr(groups, "ndim", 1) == 1
+    if not is_list or isinstance(groups, Set | Mapping | str | bytes):
         raise TypeError(
             "groups must name one group per case, in the order of the cases, such as a list, not "
             f"a {type(groups).__name__}"
@@ -292,12 +310,20 @@ def _require_order(groups: Sequence[Hashable]) -> None:
 def _group_index(groups: Sequence[Hashable]) -> list[int]:
     numbers: dict[Hashable, int] = {}
     for position, group in enumerate(groups):
-        if group is None or group != group:
+        if _is_missing(group):
             raise ValueError(
                 f"groups[{position}] is {group}: a case on its own needs its own group"
             )
         numbers.setdefault(group, len(numbers))
     return [numbers[group] for group in groups]
+
+
+def _is_missing(group: Hashable) -> bool:
+    """Return whether a group is `None`, NaN or what pandas has in place of them."""
+    try:
+        return group is None or bool(group != group)
+    except TypeError:  # `pandas.NA` is neither equal to itself nor different.
+        return True
 
 
 def _all_equal(means: NDArray[np.float64]) -> bool:

@@ -103,7 +103,8 @@ def _are_summaries(value: Any) -> bool:
 
 
 _HOW = {"steps?": COUNT, "keep?": TEXT}
-SETTINGS = {"layers?": TEXT, "unfreeze?": [TEXT], "objects?": [TEXT], "optimization?": _HOW}
+_CHOSEN = dict.fromkeys(("unfreeze?", "objects?", "labels?"), [TEXT])
+SETTINGS = {"layers?": TEXT, **_CHOSEN, "optimization?": _HOW}
 SUMMARY = {**_ONE_SUMMARY, "objects?": Kind("a summary for each object", _are_summaries)}
 
 
@@ -195,10 +196,9 @@ class RecordedEvaluation:
         data: The data set.
         image_size: Height and width that images were stretched to, in pixels.
         threshold: Probability from which a pixel counted as foreground.
-        mirrored: Whether predictions were averaged with those of the mirror images; `None`, in
-            cards older than this choice, means no.
-        seen: How many of the cases the model was trained on or chosen by; `None` where that is not
-            known, and in older cards.
+        mirrored: Whether mirror images were predicted, too; `None`, in older cards, means no.
+        seen: How many cases the model was trained on or chosen by; `None` where nobody knows it.
+        labels: Those of the cases, where only some were chosen; empty for all, and in older cards.
         metrics: Summary, as in `kerasunet.training.evaluation`.
     """
 
@@ -207,6 +207,7 @@ class RecordedEvaluation:
     threshold: float = json_field(SHARE)
     mirrored: bool | None = optional_json_field(FLAG, None)
     seen: int | None = optional_json_field(COUNT, None)
+    labels: tuple[str, ...] = optional_json_field([TEXT], ())
     metrics: Mapping[str, Any] = json_field(SUMMARY)
 
     @property
@@ -219,7 +220,8 @@ class RecordedEvaluation:
         """Return in words what differs from a plain prediction at this size and threshold."""
         size = f", {self.image_size}×{self.image_size} pixels" * (self.image_size != image_size)
         cut = f", threshold {self.threshold:g}" * (self.threshold != threshold)
-        return ", mirrored" * bool(self.mirrored) + size + cut
+        only = f", only {' '.join(self.labels)}" * bool(self.labels)
+        return only + ", mirrored" * bool(self.mirrored) + size + cut
 
     @property
     def dice(self) -> Interval:
@@ -238,9 +240,7 @@ def united(
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """How a network did on a hospital that was left out of its training.
-
-    The network is not the one of the card: it was made in the same way, from the other data.
+    """How another network, made likewise, did on a hospital that was left out of its training.
 
     Attributes:
         trained_on: Names of its training data.

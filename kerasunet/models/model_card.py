@@ -77,9 +77,8 @@ class ModelCard:
         saved: When it was saved, as in ISO 8601.
         sha256: Digest of the model file.
         storage: Type of the stored weights: `"float32"` or `"float16"`.
-        seen: Of each image that it was trained on or chosen by, and its start, too, unless that
-            is among `seen_by`: what `kerasunet.data.identification.image_identities` gives; in
-            older cards only the digest, or nothing.
+        seen: Of each image that it was trained on or chosen by, and its start, unless that is among
+            `seen_by`: what `image_identities` gives; in older cards only the digest, or nothing.
         seen_by: Names of registered models whose cards list the other images: those of its start.
         start_data: Names of the data sets that its start was trained on.
         start_unknown: Whether its start, or the start of that, lists no images.
@@ -141,10 +140,7 @@ class ModelCard:
 
     @property
     def marked(self) -> Objects:
-        """The objects that the model finds; a single one has the name that its run gave it.
-
-        A card of several channels that names no objects numbers them.
-        """
+        """The objects that the model finds, named by its run; several without names are numbers."""
         if self.objects:
             return Objects(self.objects, self.overlapping)
         if self.classes > 1:
@@ -201,6 +197,7 @@ class ModelCard:
             image_size=self.image_size,
             threshold=self.threshold,
             seen=self.start_saw or None,
+            labels=tuple(self.settings.get("labels") or ()),
             metrics=self.metrics,
         )
 
@@ -387,7 +384,8 @@ def _other_evaluations(card: ModelCard) -> list[str]:
     lines: list[str] = []
     for one in card.evaluations:
         views = ", with mirror images" if one.mirrored else ""
-        lines += [f"## On `{one.data.name}`, {_seen_of(one, card)}{views}", ""]
+        only = f", only {' '.join(one.labels)}" * bool(one.labels)
+        lines += [f"## On `{one.data.name}`{only}, {_seen_of(one, card)}{views}", ""]
         how = f"At {one.image_size}×{one.image_size} pixels, threshold {one.threshold}."
         lines += [*metrics_table(one.metrics), "", how, ""]
     return lines

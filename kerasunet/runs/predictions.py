@@ -227,6 +227,7 @@ class PredictionDirectory:
             for name, image in images.items()
             if name in self.images and self.images[name]["sha256"] != digest(image)
         ]
+        problems += self._would_confuse(images)
         problems += [
             f"{self.path / name}: was not written by this command, or has been changed since"
             for name in dict.fromkeys([*names, *self.files])
@@ -241,6 +242,19 @@ class PredictionDirectory:
             )
         for name in dict.fromkeys([*names, *self.files]):
             require_replaceable(self.path / name)
+
+    def _would_confuse(self, images: Mapping[str, Path]) -> Iterator[str]:
+        """Tell of images whose rows would bear the name that others have in the table."""
+        known = {
+            image["row"].get("image"): (name, image["sha256"])
+            for name, image in self.images.items()
+            if "row" in image and name not in images
+        }
+        paths = list(dict.fromkeys(images.values()))
+        for path, label in zip(paths, labels_of(paths), strict=True):
+            name, digest = known.get(label, ("", ""))
+            if name and digest != sha256(path):
+                yield f"{path}: the table has another image as {label}, that of {name}"
 
     def _would_lose(self, shared: Mapping[str, Sequence[str]]) -> Iterator[str]:
         """Tell of files that hold frames which are not to be segmented now."""

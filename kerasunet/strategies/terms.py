@@ -53,7 +53,8 @@ class WeightRef:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(
-                f"{self.layer}/{self.name}: kind is {self.kind!r}, must be one of {KINDS}"
+                f"{self.layer}/{self.name}: kind is {self.kind!r}, must be one of {KINDS}; no "
+                "strategy names weights that a layer got otherwise, as from enable_lora"
             )
 
 

@@ -51,9 +51,9 @@ class StudySettings:
 
     def __post_init__(self):
         check(self)
-        for name in ("strategies", "train_sizes", "seeds"):
-            values = getattr(self, name)
-            needed = name != "train_sizes"
+        for name in ("strategies", "train_sizes", "seeds", "only_folds", "learning_rates"):
+            values = getattr(self, name) or ()
+            needed = name in ("strategies", "seeds")
             if (needed and not values) or len(set(values)) < len(values):
                 raise ValueError(f"{name} must be given, each once, not {values}")
         if min(self.train_sizes, default=1) < 1:

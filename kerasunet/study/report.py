@@ -34,6 +34,7 @@ from kerasunet.files import (
     writing,
 )
 from kerasunet.processes import alone_in
+from kerasunet.runs.directory import require_not_of
 from kerasunet.schema import TEXT, each, or_null, read_values
 from kerasunet.study import report_tables as tables
 from kerasunet.study.figures.block_gains import BLOCK_GAINS, draw_block_gains
@@ -274,6 +275,7 @@ def _require_own(page: Path, tables: Mapping[Path, pd.DataFrame]) -> None:
 
     Where an older report has no record, its tables are known by their columns.
     """
+    require_not_of(page.parent, "adapt.json")  # Whose page has the same name.
     figures, record = _figures(page.parent), page.parent / _RECORD
     for one in (page, *figures, *tables, record):
         require_replaceable(one)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kerasunet.files import read_json, require_replaceable, write_atomically, writing
+from kerasunet.files import expanded, read_json, require_replaceable, write_atomically, writing
 from kerasunet.metrics import METRICS
 from kerasunet.strategies.naming import folder_name
 
@@ -236,7 +236,7 @@ def studies_in(folder: Path) -> list[Path]:
     return sorted({path.parent for path in tables})
 
 
-def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_tables(directory: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the tables of a study directory.
 
     Returns:
@@ -247,7 +247,7 @@ def read_tables(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         FileNotFoundError: The directory holds no study.
         ValueError: A table lacks columns.
     """
-    frames = []
+    directory, frames = expanded(directory), []
     for name, columns in ((CASES, CASE_COLUMNS), (RUNS, RUN_COLUMNS)):
         path = table_path(directory, name)
         if not path.is_file():

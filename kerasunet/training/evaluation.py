@@ -68,6 +68,7 @@ def predict(model: keras.Model, images: np.ndarray, batch_size: int = 16) -> np.
     ]
     empty = np.zeros((*images.shape[:3], channels), np.float32)
     found = np.concatenate(parts)[:count] if parts else empty
+    found = found.astype(np.float32, copy=False)  # Layers of the caller's may have other types.
     return found if channels > 1 else found[..., 0]
 
 
@@ -150,21 +151,43 @@ def evaluate(
         The evaluation. Intervals resample groups (patients), not cases.
 
     Raises:
-        ValueError: There is no case, the model has more or fewer channels than these objects take,
-            or the threshold is not between 0 and 1.
+        TypeError: The cases are not decoded, or the model is none of one input and one output.
+        ValueError: There is no case, the model has more or fewer channels than these objects or
+            images take, or the threshold is not between 0 and 1.
     """
     if not 0 <= typed("threshold", "float", threshold) <= 1:
         raise ValueError(f"threshold must be between 0 and 1, not {threshold}")
+    if not isinstance(cases, DecodedCases):
+        raise TypeError(f"give cases as kerasunet.data.decode returns them, not {_kind(cases)}")
     if not len(cases):
         raise ValueError("give at least one case to evaluate")
-    if model.output_shape[-1] != cases.objects.channels:
-        raise ValueError(
-            f"the model has {model.output_shape[-1]} channels, but the cases mark "
-            f"{cases.objects}, which takes {cases.objects.channels}"
-        )
+    _require_fitting(model, cases)
     network = partial(predict, model)
     probabilities = (with_flip(network) if flip else network)(cases.images)
     return evaluate_probabilities(probabilities, cases, threshold)
+
+
+def _require_fitting(model: keras.Model, cases: DecodedCases) -> None:
+    """Refuse what is no model of one image and one mask, and one of other channels."""
+    shapes: list[Any] = [getattr(model, f"{end}_shape", None) for end in ("input", "output")]
+    if not all(isinstance(one, tuple) and one and isinstance(one[-1], int) for one in shapes):
+        told = "give a model of one input and one output, as models.load returns it"
+        raise TypeError(f"{told}, not {_kind(model)}")
+    (*_, taken), (*_, found) = shapes
+    if taken != (given := cases.images.shape[-1]):
+        raise ValueError(
+            f"the model takes images of {taken} channels, but the cases were decoded to {given}; "
+            f"decode them with channels={taken}"
+        )
+    if found != cases.objects.channels:
+        raise ValueError(
+            f"the model has {found} channels, but the cases mark {cases.objects}, which takes "
+            f"{cases.objects.channels}"
+        )
+
+
+def _kind(value: Any) -> str:
+    return f"a {type(value).__name__}"
 
 
 def evaluate_probabilities(

@@ -182,3 +182,16 @@ def test_compare_says_what_the_start_of_a_run_may_have_seen(earlier, capsys, cha
     assert main(["compare", str(earlier)]) == 0
     said = capsys.readouterr().out
     assert said.count("run: its start, start.keras, ") == bool(told) and told in said
+
+
+def test_compare_says_which_labels_were_used(tmp_path, capsys):
+    run = Path(__file__).parents[1] / "fixtures" / "version-0.1.0" / "finetune-finished"
+    shutil.copytree(run, tmp_path / "run")
+    for name in ("summary.json", "config.json", "model.json"):
+        record = json.loads((run / name).read_text(encoding="utf-8"))
+        record["settings"]["labels"] = ["benign", "malignant"]
+        (tmp_path / "run" / name).write_text(json.dumps(record), encoding="utf-8")
+    assert main(["compare", str(run)]) == 0
+    assert "\ndata: " in capsys.readouterr().out
+    assert main(["compare", str(tmp_path / "run")]) == 0
+    assert "\ndata, only benign malignant: " in capsys.readouterr().out

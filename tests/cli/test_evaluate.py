@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -139,6 +140,31 @@ def test_the_card_says_which_cases_were_seen(tuned, copy, capsys):
     text = tuned.with_suffix(".md").read_text(encoding="utf-8")
     assert "## On `copy`, none of which was trained on\n" in text
     assert "## On `copy`, 6 of 10 cases trained on or chosen by, or their patients\n" in text
+
+
+@pytest.mark.slow
+def test_the_card_says_which_labels_were_measured_and_how_large_the_set_is(
+    tuned, copy, capsys, tmp_path
+):
+    for number, image in enumerate(sorted((copy / "images").iterdir())):
+        folder = tmp_path / "classes" / ("benign" if number % 2 else "malignant")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, folder / image.name)
+        shutil.copy(copy / "masks" / image.name, folder / f"{image.stem}_mask.png")
+    card = models.card(tuned)
+    try:
+        for words in ([], ["--labels", "benign"], ["--labels", "malignant"]):
+            evaluate(capsys, tuned, "--data", tmp_path / "classes", "--record", *words)
+        found = [one for one in models.card(tuned).evaluations if one.data.name == "classes"]
+        assert [one.labels for one in found] == [(), ("benign",), ("malignant",)]
+        assert [one.data.cases for one in found] == [10, 5, 5]
+        assert sum(one.metrics["n"] for one in found[1:]) == found[0].metrics["n"] == 4
+        words = [one.differences(card.image_size, card.threshold) for one in found]
+        assert words == ["", ", only benign", ", only malignant"]
+        text = tuned.with_suffix(".md").read_text(encoding="utf-8")
+        assert "## On `classes`, none" in text and "## On `classes`, only benign, none" in text
+    finally:
+        write_card(tuned, card)
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from helpers.study_makers import make_study
 from helpers.study_tables import write_study
 
 from kerasunet import files, models, processes
-from kerasunet.cli import check_outputs, main, predict as verb
+from kerasunet.cli import _OWN_FILES, check_outputs, main, predict as verb
 from kerasunet.cli.data import next_marks
 from kerasunet.data import load
 from kerasunet.data.cache import cache_folder
@@ -312,10 +312,14 @@ def test_no_file_gets_a_name_that_a_folder_s_own_command_is_about_to_write(place
     for name, file in (("predictions.json", "areas.csv"), ("report.json", "tables/means.csv")):
         write_json(place / "out" / name, {"files": {file: None}})
     write_json(place / "study" / "study.json", {})
+    write_json(place / "adapted" / "adapt.json", {})
     for path, told in {
         "run/cases.csv": "is a file of the run in run",
         "run/checkpoint.npz": "is a file of the run in run",
-        "study/runs.csv": "is a table of the study there",
+        "study/runs.csv": "is a file of a study there",
+        "study/report.html": "is a file of a study there",
+        "adapted/check.html": "is a file of an adaptation there",
+        "adapted/cases.csv": "is a file of an adaptation there",
         "out/areas.csv": "is listed in .*predictions.json",
         "out/tables/means.csv": "is listed in .*report.json",
     }.items():
@@ -338,8 +342,38 @@ def test_no_file_gets_a_name_that_a_folder_s_own_command_is_about_to_write(place
         with pytest.raises(ValueError, match="this package removes what has such a name"):
             check_outputs("evaluate", argparse.Namespace(csv=Path(path)))
     (place / "report.json").write_text("[]")  # Of something else.
-    for path in ("run/mine.csv", "out/mine.csv", "areas.csv"):
+    for path in ("run/mine.csv", "out/mine.csv", "areas.csv", "adapted/mine.csv", "study/m.csv"):
         check_outputs("evaluate", argparse.Namespace(csv=Path(path)))
+
+
+def test_the_files_of_studies_and_adaptations_are_known_by_name():
+    from kerasunet.adapt.directory import _RESULTS
+    from kerasunet.study import final_model, report, tables
+
+    assert {*_OWN_FILES["adapt.json"]} == {*_RESULTS}
+    written = {final_model.MODEL, report._PAGE, report._RECORD, tables.CASES, tables.RUNS}
+    assert {*_OWN_FILES["study.json"]} == written | {"model.json", "model.md"}
+
+
+def test_no_report_is_written_into_an_adaptation_whose_page_has_its_name(place):
+    write_json(place / "adapted" / "adapt.json", {})
+    with pytest.raises(ValueError, match="^adapted: holds adapt.json of an adaptation; use ano"):
+        require_free(Path("adapted"))
+
+
+def test_two_images_have_no_one_name_in_a_table(place):
+    """As if one was segmented with `--frame 0`, so that its mask is called otherwise."""
+    for name in ("a/x.png", "b/x.png", "b/y.png"):
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_text(name)
+    row = {"image": "x.png", "frame": 0, "mask": "x-frame0000.png"}
+    images = {"x-frame0000": {"sha256": files.sha256(Path("a/x.png")), "row": row}}
+    directory = predictions.PredictionDirectory(place / "out", {}, images=images)
+    told = "b/x.png: the table has another image as x.png, that of x-frame0000"
+    with pytest.raises(ValueError, match=told):
+        directory.require_free({"x": Path("b/x.png")}, ["masks/x.png"])
+    for name, path in (("x", "a/x.png"), ("x-frame0000", "a/x.png"), ("y", "b/y.png")):
+        directory.require_free({name: Path(path)}, [])
 
 
 def test_a_link_in_place_of_what_a_kill_left_unfinished_is_not_written_through(place):

@@ -7,6 +7,7 @@ import sys
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
@@ -663,3 +664,48 @@ def test_the_objects_of_a_case_are_found_by_its_key():
     assert found["dice"].low == 0 and found["dice"].high == 1, "cases are right or wrong as a whole"
     with pytest.raises(ValueError, match=r"^c: has no row of x, or none of y$"):
         metrics.summarize_objects(cases[:-1])
+
+
+def test_rows_that_were_read_from_a_table_are_counted_as_those_that_were_written():
+    rows = [case_metrics(mask, mask) for mask in (np.eye(4), np.zeros((4, 4)), np.ones((4, 4)))]
+    as_text = [{name: str(value) for name, value in row.items()} for row in rows]
+    assert summarize(as_text) == summarize(rows) and summarize(rows)["empty_truth"] == 1
+    parts = [{**row, "key": key, "object": name} for row in rows for key, name in ("ab", "ac")]
+    texts = [{name: str(value) for name, value in row.items()} for row in parts]
+    assert metrics.summarize_objects(texts) == metrics.summarize_objects(parts)
+
+
+def test_what_names_no_group_for_each_row_is_refused():
+    rows = [case_metrics(np.eye(4), np.eye(4)) for _ in range(4)]
+    parts = [{**row, "key": "ab"[i // 2], "object": "xy"[i % 2]} for i, row in enumerate(rows)]
+    frame = pd.DataFrame(np.eye(4))
+    for groups, kind in (
+        ("abcd", "str"),
+        (frame, "DataFrame"),
+        ((one for one in "abcd"), "generator"),
+    ):
+        with pytest.raises(TypeError, match=f"groups must name one group per .*not a {kind}"):
+            bootstrap_interval([1, 2, 3, 4], groups=groups)
+    with pytest.raises(ValueError, match=r"groups\[1\] is <NA>: a case on its own needs its own"):
+        bootstrap_interval([1, 2], groups=pd.Series(["a", pd.NA], dtype="string"))
+    with pytest.raises(ValueError, match="groups must name one group per row: 2 for 4 rows"):
+        metrics.summarize_objects(parts, ["p", "q"])
+    with pytest.raises(ValueError, match="^a: its rows name several groups, p and q"):
+        metrics.summarize_objects(parts, ["p", "q", "r", "r"])
+    for summed in (summarize, metrics.summarize_objects):
+        with pytest.raises(
+            TypeError, match=r'rows must be .*table.to_dict\("records"\).*not a Data'
+        ):
+            summed(pd.DataFrame(parts))
+    shuffled = pd.Series(list("aabb"), index=[3, 1, 2, 0])  # By place, not by index.
+    assert summarize(rows, shuffled) == summarize(rows, list("aabb"))
+
+
+@pytest.mark.parametrize("name", ["threshold", "confidence", "resamples"])
+@pytest.mark.parametrize("value", ["0.5", True, None, [0.5]])
+def test_settings_of_another_type_are_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"^{name} must"):
+        if name == "threshold":
+            case_metrics(np.eye(4), np.eye(4), threshold=value)
+        else:
+            bootstrap_interval([0.1, 0.2], **{name: value})

@@ -48,6 +48,16 @@ def test_values_are_attributes(values):
     assert plain.dice.low == values["evaluations"][0]["metrics"]["dice"]["low"]
 
 
+def test_a_list_says_if_only_some_labels_were_held_out(values):
+    values["settings"]["labels"] = ["benign", "malignant"]
+    card = ModelCard.from_json(values)
+    words = card.held_out.differences(card.image_size, card.threshold)
+    assert words == ", only benign malignant"
+    values["settings"]["labels"] = 5
+    with pytest.raises(ValueError, match=r"settings.labels"):
+        ModelCard.from_json(values)
+
+
 def test_what_an_older_card_lacks_is_what_it_was_then(values):
     for name in ("storage", "evaluations"):
         del values[name]

@@ -73,6 +73,13 @@ def test_learning_rates_of_a_study_are_those_of_a_run(rate):
         StudySettings(learning_rates=(1e-3, rate))
 
 
+@pytest.mark.parametrize("name", ["only_folds", "train_sizes", "learning_rates", "seeds"])
+def test_no_run_is_planned_twice(name):
+    """It would be trained twice, and counted as two."""
+    with pytest.raises(ValueError, match=rf"^{name} must be given, each once, not \(1, 2, 1\)"):
+        StudySettings(**{name: (1, 2, 1)})
+
+
 def test_plan_goes_fold_by_fold_and_names_each_run_once(settings):
     wide = replace(settings, train_sizes=(2, 4), seeds=(0, 1), only_folds=None)
     runs = plan(wide, SMALL)

@@ -109,9 +109,18 @@ def test_command_line_draws_a_panel(tuned, tiny_model_file, tmp_path, monkeypatc
         ),
         (["--models", "nonsense"], "nonsense: neither a registered model"),
         (["--models", "natural", "--output", "panel.jpg"], "panel.jpg: give the name of a PNG"),
+        (["--models", "natural", "--output", "panel.PNG"], "panel.PNG: give the name of a PNG"),
     ],
 )
 def test_command_line_refuses_in_one_line(call_cli, words, message):
     done = call_cli("panel", "--data", "simulated-xray:3", *words)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_folder_in_place_of_the_drawing_is_named_with_a_remedy(call_cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "panel.svg").mkdir()
+    done = call_cli("panel", "--data", "simulated-xray:3", "--models", "natural")
+    assert done.returncode == 2
+    assert "panel.svg: is a folder or a device; give the name of a file" in done.stderr

@@ -430,6 +430,35 @@ def test_an_impossible_threshold_is_refused(tiny_model_file, threshold):
         evaluate(models.load(tiny_model_file), cases, threshold)
 
 
+def test_what_cannot_be_evaluated_is_named_with_a_remedy(tiny_model_file):
+    from kerasunet.data import decode, load
+    from kerasunet.training import evaluate
+
+    listed, model = load("simulated-xray:2").cases, models.load(tiny_model_file)
+    cases, image = decode(listed, (32, 32), 1), keras.Input((32, 32, 1))
+    with pytest.raises(TypeError, match="cases as kerasunet.data.decode returns them, not a tuple"):
+        evaluate(model, listed)
+    with pytest.raises(TypeError, match="give a model of one input and one output, .*PosixPath"):
+        evaluate(tiny_model_file, cases)
+    with pytest.raises(TypeError, match="give a model of one input and one output, .*Functional"):
+        evaluate(keras.Model(image, [model(image)] * 2), cases)
+    with pytest.raises(ValueError, match="images of 1 channels, but the cases were decoded to 3"):
+        evaluate(model, decode(listed, (32, 32), 3))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_layer_of_another_type_on_top_of_a_model_is_measured(tiny_model_file, dtype):
+    from kerasunet.data import decode, load
+    from kerasunet.training import evaluate
+    from kerasunet.training.evaluation import predict
+
+    cases, image = decode(load("simulated-xray:2").cases, (32, 32), 1), keras.Input((32, 32, 1))
+    head = keras.layers.Activation("linear", dtype=dtype)
+    model = keras.Model(image, head(models.load(tiny_model_file)(image)))
+    assert predict(model, cases.images).dtype == np.float32
+    assert evaluate(model, cases).summary["n"] == 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_global_policy_is_restored(smallest, tmp_path, fails):
