@@ -165,6 +165,11 @@ class PredictionFiles:
             ValueError: The image does not allow the format.
         """
         first = found[0]
+        if len({one.labels.shape for one in found}) > 1 and self.keeps_frames:
+            raise ValueError(
+                f"{first.frame.path}: its frames have different sizes, and a NIfTI file or a DICOM "
+                "segmentation has one; choose another format, such as png"
+            )
         frame, labels = first.frame, np.stack([one.labels for one in found])
         if "nifti" in self.formats:
             self._write_nifti(_OF_FILES["nifti"], labels, found)

@@ -135,6 +135,16 @@ def test_a_file_of_several_frames_does_not_lose_those_that_are_not_segmented(
     assert all(int(row["area_pixels"]) >= 0 for row in rows(out)) and len(rows(out)) == 3
 
 
+def test_pages_of_unlike_sizes_are_no_volume(predict, tmp_path):
+    pages = [Image.fromarray(FRAMES[0]), Image.fromarray(FRAMES[1][:30])]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    status, said = predict(tmp_path / "pages.tif", "--format", "png", "nifti")
+    assert status == 2
+    assert "pages.tif: its frames have different sizes, and a NIfTI file or a DICOM segm" in said
+    sizes = [Image.open(path).size for path in sorted((tmp_path / "out" / "masks").iterdir())]
+    assert sizes == [(40, 40), (40, 30)]
+
+
 def test_images_without_dicom_are_named_before_anything_is_written(scans, predict, tmp_path):
     status, said = predict(scans, "--format", "dicom-seg")
     assert status == 2 and not (tmp_path / "out").exists()

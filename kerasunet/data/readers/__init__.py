@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         read_mask as read_mask,
         read_mask_values as read_mask_values,
         segments as segments,
+        step as step,
         wrong_size as wrong_size,
     )
     from kerasunet.data.readers.levels import (

@@ -29,6 +29,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kerasunet.data.readers.files import SIZE_LIMIT
+from kerasunet.data.readers.imagej import has_regions, spacing_of, step_of
 from kerasunet.data.readers.levels import to_levels
 from kerasunet.data.readers.masks import MaskValues, indexed, stored
 from kerasunet.data.readers.pillow_gaps import (
@@ -43,13 +44,11 @@ from kerasunet.data.readers.pillow_gaps import (
     counts_from_white,
     exif_orientation,
     full_pages,
-    has_regions,
     joined_bytes,
     mend_palette,
     rare_numbers,
     scale_transparency,
     shows_zero_as_white,
-    spacing_of,
     split_bytes,
     take_transparency,
     typed,
@@ -203,6 +202,12 @@ def embedded_size(content: bytes) -> tuple[int, int]:
 def _in_memory(content: bytes, size_limit: int) -> Source:
     kind = next((kind for kind, marks in _MARKS.items() if content.startswith(marks)), "PNG")
     return Source(io.BufferedReader(io.BytesIO(content)), kind, 0, size_limit=size_limit)
+
+
+def step(source: Source) -> float | None:
+    """Return millimeters from a page to the next; `None` if that is not known."""
+    with _silence(source):
+        return step_of(_open(source))
 
 
 def locate(source: Source) -> Partner:

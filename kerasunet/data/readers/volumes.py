@@ -118,6 +118,12 @@ class Volume:
         sizes = self.sizes
         return None if sizes is None else millimeters(sizes[self.turn.row], sizes[self.turn.column])
 
+    def step(self) -> float | None:
+        """Return millimeters from a slice to the next; `None` if that is not known."""
+        size = np.nan if self.sizes is None else self.sizes[self.across]
+        sides = millimeters(size, size)
+        return None if sides is None else sides[0]
+
     def plane(self, frame: int) -> np.ndarray | None:
         """Return where a slice lies, as `Partner.plane`."""
         if self.affine is None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # From LPS, and back.
 _SAME_STEP = 0.01
 _SCANNER = 1  # The code of coordinates in the patient.
-_TEXTS = ("descrip", "aux_file", "intent_name", "db_name")  # They may name a patient.
+_WORDS = ("descrip", "aux_file", "intent_name", "db_name", "data_type", "unused_str")
+"""What may name a patient."""
 
 
 def write_nifti(
@@ -53,8 +54,11 @@ def write_nifti(
     if readers.kind(source) == "NIfTI":
         made = _in_grid(frames, source)
     else:
-        made = Nifti1Image(_stored(frames), _affine(source, len(frames), spacing))
-        made.header.set_xyzt_units("mm" if _is_known(source, spacing) else "unknown")
+        planes = [readers.locate(source, frame).plane for frame in range(len(frames))]
+        matrix = _TO_RAS @ _place(source, planes, spacing)
+        made = Nifti1Image(_stored(frames, _is_flat(source, planes[0])), matrix)
+        is_known = spacing is not None or planes[0] is not None
+        made.header.set_xyzt_units("mm" if is_known else "unknown")
         for code in ("sform_code", "qform_code"):
             made.header[code] = _SCANNER
     content = gzip.compress(made.to_bytes(), mtime=0)  # The same masks make the same file.
@@ -75,13 +79,14 @@ def _in_grid(frames: np.ndarray, source: Path) -> Nifti1Image:
     own = _without_values(header)
     kind = Nifti2Image if isinstance(header, Nifti2Header) else Nifti1Image
     with quiet("nibabel"):
-        return kind(voxels.reshape(header.get_data_shape()), None, own, dtype=frames.dtype)
+        axes = len(header.get_data_shape())  # Beyond the fourth there may be color.
+        return kind(voxels.reshape(volume.shape[:axes]), None, own, dtype=frames.dtype)
 
 
 def _without_values(header: Nifti1Header) -> Nifti1Header:
     """Return the header with its grid, but without anything about values or people."""
     own = header.copy()
-    for name in _TEXTS:
+    for name in _WORDS:
         if name in own:
             own[name] = b""
     own["cal_min"] = own["cal_max"] = own["intent_code"] = 0
@@ -89,41 +94,48 @@ def _without_values(header: Nifti1Header) -> Nifti1Header:
     return own
 
 
-def _stored(frames: np.ndarray) -> np.ndarray:
-    """Return `(width, height, frames)`, or `(width, height)` of one alone."""
+def _stored(frames: np.ndarray, is_flat: bool) -> np.ndarray:
+    """Return `(width, height, frames)`, or `(width, height)` of one alone that is flat."""
     voxels = frames.transpose(2, 1, 0)
-    return voxels[..., 0] if len(frames) == 1 else voxels
+    return voxels[..., 0] if len(frames) == 1 and is_flat else voxels
 
 
-def _is_known(source: Path, spacing: tuple[float, float] | None) -> bool:
-    return spacing is not None or readers.locate(source).plane is not None
+def _is_flat(source: Path, plane: np.ndarray | None) -> bool:
+    """Return whether two axes say where a frame lies: ITK takes no place from a third of those."""
+    is_picture = plane is None or readers.kind(source) != "DICOM"
+    return is_picture and (plane is None or not plane[2].any())
 
 
-def _affine(source: Path, count: int, spacing: tuple[float, float] | None) -> np.ndarray:
-    """Return the orientation matrix of a stack of frames."""
-    planes = [readers.locate(source, frame).plane for frame in range(count)]
-    first = planes[0]
+def _place(
+    source: Path, planes: list[np.ndarray | None], spacing: tuple[float, float] | None
+) -> np.ndarray:
+    """Return the matrix from voxels to millimeters to the left, posterior and superior.
+
+    Where nothing states the step from a frame to the next, as of points in time, it is 1.
+    """
+    first, across = planes[0], readers.step(source) or 1.0
     if first is None:
         row, column = spacing or (1.0, 1.0)
-        return _TO_RAS @ np.diag([column, row, 1.0, 1.0])
+        return np.diag([column, row, across, 1.0])
     matrix = np.eye(4)
     matrix[:3, [0, 1, 3]] = first
-    matrix[:3, 2] = _step(source, planes)
-    return _TO_RAS @ matrix
+    matrix[:3, 2] = _step(source, planes, across)
+    return matrix
 
 
-def _step(source: Path, planes: list[np.ndarray | None]) -> np.ndarray:
-    """Return the step from a frame to the next."""
+def _step(source: Path, planes: list[np.ndarray | None], across: float) -> np.ndarray:
+    """Return the step from a frame to the next; through a single one it is as long as given."""
     known = [plane for plane in planes if plane is not None]
     if len(known) == 1:
-        across = np.cross(known[0][:, 0], known[0][:, 1])
-        return across / np.linalg.norm(across)
+        normal = np.cross(known[0][:, 0], known[0][:, 1])
+        return across * normal / np.linalg.norm(normal)
     steps = np.diff([plane[:, 2] for plane in known], axis=0)
     alike = np.abs(steps - steps[0]).max() <= _SAME_STEP * float(np.linalg.norm(steps[0]))
     turned = any(np.abs(plane[:, :2] - known[0][:, :2]).max() > 1e-6 for plane in known)
     if len(known) < len(planes) or not alike or not steps[0].any() or turned:
+        other = "dicom-seg" if readers.kind(source) == "DICOM" else "png"
         raise ValueError(
             f"{source}: its frames are no evenly spaced stack, which a NIfTI file is; choose "
-            "another format, such as dicom-seg"
+            f"another format, such as {other}"
         )
     return steps[0]

@@ -1,0 +1,58 @@
+"""What ImageJ writes into TIFF files: the size of a pixel, the distance of slices, regions.
+
+It writes its unit of length into the description, of a stack into that of the first page, and
+pixels per unit into the resolution. Elsewhere the resolution is that of a print, which says nothing
+about the patient.
+"""
+
+from __future__ import annotations
+
+import re
+
+from PIL import TiffImagePlugin as tags
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from kerasunet.data.readers.source import millimeters
+
+_UNIT = re.compile(r"(?ms)\AImageJ=.*?^unit=(mm|cm|micron)$")
+_STEP = re.compile(r"(?m)^spacing=([\d.eE+-]+)$")
+_SLICES = re.compile(r"(?m)^slices=\d+$")
+_FRAMES = re.compile(r"(?m)^frames=(?!1$)\d+$")
+_UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
+_REGIONS = 50839
+
+
+def spacing_of(picture: TiffImageFile) -> tuple[float, float] | None:
+    """Return the spacing in millimeters, (row, column), of a file that ImageJ calibrated."""
+    unit = _UNIT.match(_description(picture))
+    per_unit = [picture.tag_v2.get(tag) for tag in (tags.Y_RESOLUTION, tags.X_RESOLUTION)]
+    if not unit:
+        return None
+    known = [float(resolution) for resolution in per_unit if resolution]
+    return millimeters(*(_UNIT_MM[unit[1]] / each for each in known)) if len(known) == 2 else None
+
+
+def step_of(picture: ImageFile) -> float | None:
+    """Return millimeters from a slice to the next; `None` if not known, or of points in time."""
+    description = _description(picture) if isinstance(picture, TiffImageFile) else ""
+    unit, step = _UNIT.match(description), _STEP.search(description)
+    if not unit or not step or not _SLICES.search(description) or _FRAMES.search(description):
+        return None
+    size = _UNIT_MM[unit[1]] * float(step[1])
+    sides = millimeters(size, size)
+    return None if sides is None else sides[0]
+
+
+def has_regions(picture: ImageFile) -> bool:
+    """Return whether ImageJ has left regions in the first page, which may be of any of a stack."""
+    if isinstance(picture, TiffImageFile):
+        picture.seek(0)
+    tag = picture.tag_v2.get(_REGIONS) if isinstance(picture, TiffImageFile) else None
+    return isinstance(tag, bytes) and re.search(b"over|revo|roi | ior", tag[:64]) is not None
+
+
+def _description(picture: TiffImageFile) -> str:
+    if picture.tell() and tags.IMAGEDESCRIPTION not in picture.tag_v2:
+        picture.seek(0)
+    return str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, ""))
