@@ -363,10 +363,57 @@ def single(path: Path) -> Path:
     return save(slice_of(slices(1)[0]), path)
 
 
+def one_frame(path: Path) -> Path:
+    """A slice that states its number of frames, and a time as older programs write it."""
+    ds = slice_of(slices(1)[0])
+    ds.NumberOfFrames, ds.StudyTime = 1, "15:18:59"
+    del ds.SliceThickness
+    return save(ds, path)
+
+
+def placed_loop(path: Path) -> Path:
+    """A loop that states one place, but not whether it is that of all frames."""
+    ds = dcmread(loop(path))
+    ds.ImagePositionPatient, ds.ImageOrientationPatient = at(0), list(AXIAL)
+    ds.PixelSpacing, ds.FrameOfReferenceUID = [ROW, COLUMN], "1.2.3.9"
+    return save(ds, path)
+
+
+def dose(path: Path) -> Path:
+    """Slices that have a place by that of the first and the steps from it, uneven ones."""
+    ds = dcmread(placed_loop(path))
+    ds.GridFrameOffsetVector, ds.FrameIncrementPointer = [0, STEP, 3.5 * STEP], 0x3004000C
+    return save(ds, path)
+
+
+@pytest.mark.parametrize(
+    ("make", "placed"), [(dose, True), (placed_loop, False), (one_frame, True)]
+)
+def test_frames_of_a_dicom_seg_lie_where_those_of_the_image_do(make, placed, tmp_path):
+    source = make(tmp_path / "x.dcm")
+    masks = objects(readers.count_frames(source)).astype(np.uint8)
+    writers.write_dicom_seg(tmp_path / "m.dcm", masks, ("mass",), source=source, algorithm=MADE_BY)
+    for number, group in enumerate(dcmread(tmp_path / "m.dcm").PerFrameFunctionalGroupsSequence):
+        assert ("PlanePositionSequence" in group) == placed
+        if placed:
+            corner = readers.locate(source, number).plane[:, 2]
+            assert group.PlanePositionSequence[0].ImagePositionPatient == pytest.approx(corner)
+
+
 @pytest.mark.parametrize(
     ("make", "count"),
-    [(single, 1), (volume, 3), (loop, 3), (cine, 3), (stack, 3), (lambda path: loop(path, 1), 1)],
-    ids=["slice", "volume", "loop", "cine", "stack", "still"],
+    [
+        (single, 1),
+        (one_frame, 1),
+        (volume, 3),
+        (loop, 3),
+        (placed_loop, 3),
+        (cine, 3),
+        (stack, 3),
+        (dose, 3),
+        (lambda path: loop(path, 1), 1),
+    ],
+    ids=["slice", "frame", "volume", "loop", "placed", "cine", "stack", "dose", "still"],
 )
 def test_dicom_seg_is_the_mask_to_highdicom(make, count, tmp_path):
     import highdicom
@@ -415,6 +462,15 @@ def test_what_a_segmentation_cannot_refer_to_is_refused(tmp_path):
     save(dicom(slices(1)[0]), tmp_path / "x.dcm")
     with pytest.raises(ValueError, match="has no StudyInstanceUID, SeriesInstanceUID"):
         writers.check_source(tmp_path / "x.dcm")
+    ds = slice_of(slices(1)[0])
+    del ds.FrameOfReferenceUID
+    save(ds, tmp_path / "y.dcm")
+    with pytest.raises(
+        ValueError, match=r"y\.dcm: lacks FrameOfReferenceUID, .* leave out dicom-s"
+    ):
+        writers.write_dicom_seg(
+            tmp_path / "m.dcm", objects(1), ("a",), source=tmp_path / "y.dcm", algorithm=MADE_BY
+        )
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "x.png")
     with pytest.raises(ValueError, match="x.png: a PNG file, and a DICOM segmentation refers"):
         writers.check_source(tmp_path / "x.png")

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _IDENTITY = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
+_SPACE = "FrameOfReferenceUID"
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient")
 _FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
-    "StudyDate", "StudyTime", "ReferringPhysicianName",
+    "StudyDate", "StudyTime", "ReferringPhysicianName", "SliceThickness",
 )  # fmt: skip
 _SERIES, _INSTANCE = 900, 1
 _LONGEST = 64  # Characters of a DICOM label.
@@ -140,6 +142,7 @@ def _header(source: Path) -> Dataset:
         for name in _MAY_BE_EMPTY:
             if name not in header:
                 setattr(header, name, "")
+        header.StudyTime = str(header.StudyTime or "").replace(":", "")  # As ACR-NEMA wrote it.
         if not header.get("Modality"):
             header.Modality = "OT"
     return header
@@ -163,18 +166,14 @@ def _of_loop(
     source: Path,
     algorithm: Algorithm,
 ) -> Dataset:
-    """Make the segmentation of a loop, whose frames have a place in time and none in the patient.
+    """Make the segmentation of frames that highdicom does not tell apart, such as those of a loop.
 
-    highdicom makes that of one such frame; the others are put beside it.
+    It makes that of one such frame; the others are put beside it, each at its place, if it has one.
     """
     from pydicom.pixels import pack_bits
-    from pydicom.uid import SecondaryCaptureImageStorage
 
-    still = copy(header)
-    for name in ("NumberOfFrames", *_FUNCTIONAL_GROUPS):
-        if name in still:
-            del still[name]
-    still.SOPClassUID = SecondaryCaptureImageStorage  # One that has a single frame.
+    places = [readers.locate(source, number).plane for number in range(len(stack))]
+    still = _still(header, any(place is None for place in places))
     empty = np.zeros((1, *stack.shape[1:]), np.uint8)
     made = _segmentation(still, empty, objects, source=source, algorithm=algorithm)
     groups = made.PerFrameFunctionalGroupsSequence
@@ -186,9 +185,11 @@ def _of_loop(
     ] or [(0, 1)]
     pixels = np.array([stack[number] == segment for number, segment in found])
     made.PerFrameFunctionalGroupsSequence = [
-        _at_time(groups[segment - 1], segment, number + 1) for number, segment in found
+        _at_time(groups[segment - 1], segment, number + 1, place=places[number])
+        for number, segment in found
     ]
-    made.DimensionIndexSequence.append(_time_axis(made.DimensionIndexSequence[0]))
+    segments = made.DimensionIndexSequence[0]
+    made.DimensionIndexSequence = [segments, _time_axis(segments)]
     made.NumberOfFrames = len(found)
     made.PixelData = pack_bits(pixels.astype(np.uint8).ravel())
     for element in made.iterall():
@@ -197,9 +198,26 @@ def _of_loop(
     return made
 
 
-def _at_time(group: Dataset, segment: int, frame: int) -> Dataset:
-    """Return the groups of a segment in one frame of the loop, from 1."""
+def _still(header: Dataset, is_placeless: bool) -> Dataset:
+    """Return a header as of an image with a single frame, if need be without a place."""
+    from pydicom.uid import SecondaryCaptureImageStorage
+
+    still = copy(header)
+    for name in ("NumberOfFrames", *_FUNCTIONAL_GROUPS, *(_PLACE if is_placeless else ())):
+        if name in still:
+            del still[name]
+    still.SOPClassUID = SecondaryCaptureImageStorage  # One that has a single frame.
+    return still
+
+
+def _at_time(group: Dataset, segment: int, frame: int, *, place: np.ndarray | None) -> Dataset:
+    """Return the groups of a segment in one frame, from 1, that lies where `Partner.plane` says."""
+    from pydicom.valuerep import DSfloat
+
     own = deepcopy(group)
+    if place is not None and "PlanePositionSequence" in own:
+        corner = [DSfloat(number, auto_format=True) for number in place[:, 2].tolist()]
+        own.PlanePositionSequence[0].ImagePositionPatient = corner
     content = own.FrameContentSequence[0]
     content.TemporalPositionIndex, content.DimensionIndexValues = frame, [segment, frame]
     own.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber = frame
@@ -246,9 +264,12 @@ def _segmentation(
             omit_empty_frames=bool(stack.any()),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
+        lacks = getattr(error, "name", None) or f"something ({type(error).__name__})"
+        if not header.get(_SPACE) and "Frame Of Reference" in str(error):
+            lacks = _SPACE
         raise ValueError(
-            f"{source}: lacks what a segmentation takes over from its image "
-            f"({type(error).__name__}); leave out dicom-seg"
+            f"{source}: lacks {lacks}, or has it in a rare form, which a segmentation takes over "
+            "from its image; leave out dicom-seg"
         ) from error
 
 
