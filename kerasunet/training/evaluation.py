@@ -150,8 +150,8 @@ def evaluate(
         The evaluation. Intervals resample groups (patients), not cases.
 
     Raises:
-        ValueError: There is no case, the model has more or fewer channels than these objects take,
-            or the threshold is not between 0 and 1.
+        ValueError: There is no case, the model has more or fewer channels than these objects or
+            these images have, or the threshold is not between 0 and 1.
     """
     if not 0 <= typed("threshold", "float", threshold) <= 1:
         raise ValueError(f"threshold must be between 0 and 1, not {threshold}")
@@ -161,6 +161,11 @@ def evaluate(
         raise ValueError(
             f"the model has {model.output_shape[-1]} channels, but the cases mark "
             f"{cases.objects}, which takes {cases.objects.channels}"
+        )
+    if (channels := cases.images.shape[-1]) != (taken := model.input_shape[-1]):
+        raise ValueError(
+            f"the images have {channels} channels, but the model takes {taken}; decode the cases "
+            f"with channels={taken}"
         )
     network = partial(predict, model)
     probabilities = (with_flip(network) if flip else network)(cases.images)
@@ -177,7 +182,15 @@ def evaluate_probabilities(
         cases: The cases.
         threshold: Probability from which a pixel counts as foreground; of several objects that
             exclude each other a pixel is of the most probable one instead.
+
+    Raises:
+        ValueError: The probabilities are those of more, fewer or other cases, by their shape.
     """
+    if probabilities.shape[:3] != cases.masks.shape:
+        raise ValueError(
+            f"probabilities must be of the cases' shape, {cases.masks.shape}, not "
+            f"{probabilities.shape}"
+        )
     found = cases.objects.decide(probabilities, threshold)
     rows = tuple(_rows(probabilities, found, cases))
     evaluation = evaluation_of(rows, _is_constant(found, cases.masks))

@@ -1616,6 +1616,8 @@ def test_arrays_that_would_lose_cases_or_pixels_are_refused():
     for pixels in (
         (np.ma.array(images, mask=images < 1), masks),
         (images, np.ma.array(masks, mask=1)),
+        ([np.ma.array(image, mask=image < 1) for image in images], masks),
+        (images, [np.ma.array(mask, mask=1) for mask in masks]),
     ):
         with pytest.raises(ValueError, match="masked pixels, under which something may be; fill"):
             DecodedCases(names, names, *pixels, (None, None))
@@ -1629,6 +1631,13 @@ def test_arrays_that_would_lose_cases_or_pixels_are_refused():
             DecodedCases(*wrong[:2], images, masks, wrong[2])
     with pytest.raises(ValueError, match="several cases have the key a; give each a key of its"):
         DecodedCases(("a", "a"), names, images, masks, (None, None)).select(("a",))
+
+
+@pytest.mark.parametrize("channels", [0, 2, 4])
+def test_images_of_other_channels_are_refused(channels):
+    images, masks = np.zeros((2, 8, 8, channels), np.uint8), np.zeros((2, 8, 8), bool)
+    with pytest.raises(ValueError, match=rf"1 channel \(gray\) or 3 \(color\), not {channels}$"):
+        decoded(images, masks)
 
 
 @pytest.mark.parametrize("values", [[0, 1, 2], [1, 2], [-1, 0], [0.0, 0.5, 1.0]])

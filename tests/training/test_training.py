@@ -430,6 +430,20 @@ def test_an_impossible_threshold_is_refused(tiny_model_file, threshold):
         evaluate(models.load(tiny_model_file), cases, threshold)
 
 
+def test_images_and_probabilities_that_do_not_fit_are_refused(tiny_model_file):
+    from kerasunet.data import decode
+    from kerasunet.training import evaluate
+    from kerasunet.training.evaluation import evaluate_probabilities
+
+    data = load("simulated-xray:2")
+    with pytest.raises(ValueError, match="have 3 channels, but the model takes 1; decode the cas"):
+        evaluate(models.load(tiny_model_file), decode(data.cases, (32, 32), 3))
+    cases = decode(data.cases, (32, 32))
+    for shape in ((1, 32, 32), (3, 32, 32), (2, 32, 16)):
+        with pytest.raises(ValueError, match=r"of the cases' shape, \(2, 32, 32\), not "):
+            evaluate_probabilities(np.zeros(shape, np.float32), cases, 0.5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_global_policy_is_restored(smallest, tmp_path, fails):
