@@ -232,7 +232,7 @@ class PredictionFiles:
     def _manifest_rows(self, form: str, pairs: Sequence[Mapping[str, Any]]) -> list[str]:
         start = "" if form == "png" else f"{form}/"
         rows = {
-            (pair["image"], pair["masks"][form].removeprefix(start)): None
+            (pair["image"], _apart(pair["masks"][form].removeprefix(start))): None
             for pair in pairs
             if form in pair["masks"] and (self.folder / pair["masks"][form]).is_file()
         }
@@ -293,6 +293,11 @@ def _shown(image: np.ndarray) -> np.ndarray:
 
 def _manifest(form: str) -> str:
     return os.path.normpath(f"{_MANIFESTS[form]}/manifest.csv")
+
+
+def _apart(path: str) -> str:
+    """Return a relative path that does not begin with a space, which readers of tables ignore."""
+    return f"./{path}" if path.startswith(" ") else path
 
 
 def _cell(text: str) -> str:
