@@ -88,6 +88,11 @@ def test_every_format_is_read_back_as_annotations(scans, predict, tmp_path, tiny
             overlap(found[key], mask) >= 0.98 or not mask.any() for key, mask in masks.items()
         )
         assert main(["check", str(out / form)]) in (0, 1)
+    for form in ("nifti", "labelme", "coco"):  # A file of frames is one group.
+        groups: dict[str, set[str]] = {}
+        for case in load(out / form).cases:
+            groups.setdefault(case.key.partition("-frame")[0], set()).add(case.group)
+        assert len(groups) == 3 and all(len(found) == 1 for found in groups.values())
     content = json.loads((out / "labelme" / "loop-frame0001.json").read_text())
     assert content["imagePath"] == "loop-frame0001.png" and content["imageHeight"] == 40
     maps = {path.stem: np.asarray(Image.open(path)) for path in (out / "uncertainty").glob("*.png")}

@@ -1148,6 +1148,17 @@ def test_versions_that_roboflow_made_of_an_image_stay_together(tmp_path):
     assert groups_in_words(data.cases) == "3 groups of images"
 
 
+def test_pictures_of_the_frames_of_a_file_stay_together(tmp_path):
+    frames = [f"{name}-frame{number:04d}" for name in ("a", "b") for number in (0, 12)]
+    data = load(make_side_by_side(tmp_path, *frames, "c-frame0007", "d-frame1"))
+    assert {case.key: case.group for case in data.cases} == {
+        **dict.fromkeys(frames[:2], frames[0]),
+        **dict.fromkeys(frames[2:], frames[2]),
+        "c-frame0007": "c-frame0007",
+        "d-frame1": "d-frame1",
+    }
+
+
 def test_folds_that_are_divided_once_more_are_refused(tmp_path):
     for fold in ("fold0", "fold1"):
         for part in ("train", "test"):
@@ -1890,6 +1901,9 @@ ROWS = {
     ),
     "several versions of an image by Roboflow (`x_png.rf.….jpg`)": (
         test_versions_that_roboflow_made_of_an_image_stay_together
+    ),
+    "frames of a file as pictures, as `predict` names them (`x-frame0012.png`)": (
+        test_pictures_of_the_frames_of_a_file_stay_together
     ),
     "lists of parts (`ImageSets/`, `splits_final.json`, `train_list.txt`), a text that lists some "
     "of the images or groups, a column `fold` or `set` of a manifest": (
