@@ -61,17 +61,14 @@ class DecodedCases:
 
     def __post_init__(self):
         for name in ("images", "masks"):
-            if not isinstance(given := getattr(self, name), np.ndarray):
-                object.__setattr__(self, name, readers.as_array(given))
+            object.__setattr__(self, name, readers.as_array(getattr(self, name)))
         if self.images.ndim != 4 or self.images.shape[:3] != self.masks.shape:
             raise ValueError(
                 "images must have the shape (cases, height, width, channels) and masks (cases, "
                 f"height, width), not {self.images.shape} and {self.masks.shape}"
             )
-        if np.ma.is_masked(self.images) or np.ma.is_masked(self.masks):
-            raise ValueError(
-                "the arrays have masked pixels, under which something may be; fill them"
-            )
+        if (channels := self.images.shape[3]) not in (1, 3):
+            raise ValueError(f"images must have 1 channel (gray) or 3 (color), not {channels}")
         counts = [len(self.keys), len(self.groups), len(self.spacings)]
         if {*counts} != {len(self.images)}:
             raise ValueError(
@@ -203,10 +200,9 @@ def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) ->
         Uint8, `(height, width, channels)`, 0 to 255.
 
     Raises:
-        ValueError: It has another shape, or whole numbers above 255; `gray_levels` scales them.
+        ValueError: It has another shape, or values out of that range; `gray_levels` scales them.
     """
-    if image.shape[2:] not in ((), (3,)) or (image.dtype.kind in "iu" and (image > 255).any()):
-        raise ValueError(f"images are gray or RGB of 0 to 255, not {image.dtype} {image.shape}")
+    readers.require_levels(image)
     image, size = image.astype(np.float32, copy=False), _checked(size)
     stretched = _stretch(to_gray(image) if channels == 1 else image, size, cv2.INTER_LINEAR)
     resized = np.clip(np.rint(stretched), 0, 255).astype(np.uint8).reshape(*size, -1)
@@ -217,9 +213,12 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Stretch a mask to a size, (height, width); a pixel is set if half of it was.
 
     Raises:
-        ValueError: It is not bool, and holds other things than 0 and one value.
+        ValueError: It is not bool, and holds other things than 0 and one value; or it has another
+            shape.
     """
-    mask = mask if mask.dtype == bool else readers.as_masks(mask)
+    mask = readers.as_masks(mask)
+    if mask.ndim != 2:
+        raise ValueError(f"a mask has the shape (height, width), not {mask.shape}")
     return _stretch(mask.astype(np.float32), _checked(size), cv2.INTER_AREA) >= 0.5
 
 

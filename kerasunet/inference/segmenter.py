@@ -205,7 +205,7 @@ def pixels_of(
     """
     frame = typed("frame", "int", frame)
     if not isinstance(image, np.ndarray):
-        return read_image(text_of(image, "one image, or as an array,"), frame=frame)
+        return read_image(text_of(image, "one image, as an array of NumPy or else"), frame=frame)
     if frame is not None:
         raise ValueError(f"frame {frame} of an array: give the array of that frame")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or not image.size:

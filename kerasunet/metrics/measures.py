@@ -9,17 +9,24 @@ from numpy.typing import ArrayLike, NDArray
 from kerasunet.schema import typed
 
 
-def area_mm2(mask: NDArray[np.bool_], spacing: tuple[float, float] | None) -> float | None:
+def area_mm2(mask: ArrayLike, spacing: tuple[float, float] | None) -> float | None:
     """Return the area of a mask in square millimeters, `None` where the spacing is unknown.
 
     Args:
-        mask: Bool, (H, W).
+        mask: Bool, or whole numbers of which 0 is background, (H, W).
         spacing: Millimeters per pixel, (row, column).
+
+    Raises:
+        ValueError: The mask is not 2-D, or holds other numbers, such as probabilities; or the
+            spacing is not two positive numbers.
     """
     if spacing is None:
         return None
-    row, column = map(float, spacing)  # A short type of NumPy's would overflow.
-    return int(np.count_nonzero(mask)) * row * column
+    image = _as_image(mask, "mask")
+    if image.dtype.kind == "f":
+        _refuse(image, ~(image % 1 == 0), "mask must hold whole numbers, no probabilities")
+    row, column = as_spacing(spacing).tolist()
+    return int(np.count_nonzero(image)) * row * column
 
 
 def dice(truth: ArrayLike, prediction: ArrayLike) -> float:
@@ -344,7 +351,10 @@ def _as_image(values: ArrayLike, name: str) -> NDArray[Any]:
     if image.size == 0:
         raise ValueError(f"{name} has no pixels: shape {image.shape}")
     if image.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold booleans or real numbers, got dtype {image.dtype}")
+        raise ValueError(
+            f"{name} must hold booleans or real numbers, got dtype {image.dtype}; convert it to "
+            "bool or float32"
+        )
     return image
 
 

@@ -165,6 +165,11 @@ class PredictionFiles:
             ValueError: The image does not allow the format.
         """
         first = found[0]
+        if len({one.labels.shape for one in found}) > 1 and self.keeps_frames:
+            raise ValueError(
+                f"{first.frame.path}: its frames have different sizes, and a NIfTI file or a DICOM "
+                "segmentation has one; choose another format, such as png"
+            )
         frame, labels = first.frame, np.stack([one.labels for one in found])
         if "nifti" in self.formats:
             self._write_nifti(_OF_FILES["nifti"], labels, found)
@@ -227,7 +232,7 @@ class PredictionFiles:
     def _manifest_rows(self, form: str, pairs: Sequence[Mapping[str, Any]]) -> list[str]:
         start = "" if form == "png" else f"{form}/"
         rows = {
-            (pair["image"], pair["masks"][form].removeprefix(start)): None
+            (pair["image"], _apart(pair["masks"][form].removeprefix(start))): None
             for pair in pairs
             if form in pair["masks"] and (self.folder / pair["masks"][form]).is_file()
         }
@@ -288,6 +293,11 @@ def _shown(image: np.ndarray) -> np.ndarray:
 
 def _manifest(form: str) -> str:
     return os.path.normpath(f"{_MANIFESTS[form]}/manifest.csv")
+
+
+def _apart(path: str) -> str:
+    """Return a relative path that does not begin with a space, which readers of tables ignore."""
+    return f"./{path}" if path.startswith(" ") else path
 
 
 def _cell(text: str) -> str:

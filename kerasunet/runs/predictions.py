@@ -220,12 +220,12 @@ class PredictionDirectory:
         folders = {(self.path / name).parent for name in names}
         for folder in (self.path, *sorted(one for one in folders if one.is_symlink())):
             data.require_outside(folder, images=set(images.values()))
-        digest = cache(sha256)  # A file may have many frames.
+        digest = cache(_digest)  # A file may have many frames.
         problems = [
             f"{self.path / _mask_of(name, self.images[name])}: is the mask of another image of "
             "this name"
             for name, image in images.items()
-            if name in self.images and self.images[name]["sha256"] != digest(image)
+            if name in self.images and digest(image) not in ("", self.images[name]["sha256"])
         ]
         problems += self._would_confuse(images)
         problems += [
@@ -279,14 +279,15 @@ class PredictionDirectory:
 
     def begin(self, images: Mapping[str, Path], names: Sequence[str]) -> None:
         """Record what is about to be written; remove what a killed command left unfinished."""
-        digest = cache(sha256)  # A file may have many frames.
+        digest = cache(_digest)  # A file may have many frames.
         for name, written in list(self.files.items()):
             if written is None and name not in names:
                 (self.path / name).unlink(missing_ok=True)
                 del self.files[name]
         self.images = {name: image for name, image in self.images.items() if "row" in image}
         for name, image in images.items():
-            self.images.setdefault(name, {"sha256": digest(image)})
+            if found := digest(image):
+                self.images.setdefault(name, {"sha256": found})
         present = [self.path / name for name in names if (self.path / name).is_file()]
         note([(path, path.name) for path in present], self.record)
         self.files |= dict.fromkeys(names)
@@ -315,6 +316,14 @@ class PredictionDirectory:
         if (known := self.files[name]) is not None and known == sha256(path):
             return True
         return (known is None or notes_of(self.record).exists()) and self._is_noted(path)
+
+
+def _digest(image: Path) -> str:
+    """Return the digest of an image file; empty if it cannot be read, which reading tells of."""
+    try:
+        return sha256(image)
+    except OSError:
+        return ""
 
 
 def _mask_of(name: str, image: Mapping[str, Any]) -> str:

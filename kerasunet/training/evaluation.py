@@ -200,7 +200,15 @@ def evaluate_probabilities(
         cases: The cases.
         threshold: Probability from which a pixel counts as foreground; of several objects that
             exclude each other a pixel is of the most probable one instead.
+
+    Raises:
+        ValueError: The probabilities are those of more, fewer or other cases, by their shape.
     """
+    if probabilities.shape[:3] != cases.masks.shape:
+        raise ValueError(
+            f"probabilities must be of the cases' shape, {cases.masks.shape}, not "
+            f"{probabilities.shape}"
+        )
     found = cases.objects.decide(probabilities, threshold)
     rows = tuple(_rows(probabilities, found, cases))
     evaluation = evaluation_of(rows, _is_constant(found, cases.masks))

@@ -88,6 +88,11 @@ def test_every_format_is_read_back_as_annotations(scans, predict, tmp_path, tiny
             overlap(found[key], mask) >= 0.98 or not mask.any() for key, mask in masks.items()
         )
         assert main(["check", str(out / form)]) in (0, 1)
+    for form in ("nifti", "labelme", "coco"):  # A file of frames is one group.
+        groups: dict[str, set[str]] = {}
+        for case in load(out / form).cases:
+            groups.setdefault(case.key.partition("-frame")[0], set()).add(case.group)
+        assert len(groups) == 3 and all(len(found) == 1 for found in groups.values())
     content = json.loads((out / "labelme" / "loop-frame0001.json").read_text())
     assert content["imagePath"] == "loop-frame0001.png" and content["imageHeight"] == 40
     maps = {path.stem: np.asarray(Image.open(path)) for path in (out / "uncertainty").glob("*.png")}
@@ -133,6 +138,40 @@ def test_a_file_of_several_frames_does_not_lose_those_that_are_not_segmented(
     status, said = predict(loop, "--format", form, "--frame", 1)
     assert status == 2 and "holds the mask of loop-frame0000, too" in said
     assert all(int(row["area_pixels"]) >= 0 for row in rows(out)) and len(rows(out)) == 3
+
+
+def test_a_link_that_leads_nowhere_keeps_no_other_image_back(predict, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(FRAMES[0]).save(folder / "a.png")
+    (folder / "b.png").symlink_to("gone.png")
+    status, said = predict(folder)
+    assert status == 2 and "1 of 2 images segmented" in said
+    assert f"{folder / 'b.png'}: no such file" in said
+    assert [row["image"] for row in rows(tmp_path / "out")] == ["a.png"]
+    Image.fromarray(FRAMES[1]).save(folder / "gone.png")
+    assert predict(folder / "b.png")[0] == 0, "it joins when it is there"
+    assert [row["image"] for row in rows(tmp_path / "out")] == ["a.png", "b.png"]
+
+
+def test_a_name_that_begins_with_a_space_is_read_back(predict, tmp_path):
+    Image.fromarray(FRAMES[0]).save(tmp_path / " scan.png")
+    status, said = predict(tmp_path / " scan.png", "--format", "nifti", "png")
+    assert status == 0, said
+    mask = np.asarray(Image.open(tmp_path / "out" / "masks" / " scan.png")) > 0
+    for folder in (tmp_path / "out", tmp_path / "out" / "nifti"):
+        ((_, found),) = drawn(folder).items()
+        np.testing.assert_array_equal(found, mask)
+
+
+def test_pages_of_unlike_sizes_are_no_volume(predict, tmp_path):
+    pages = [Image.fromarray(FRAMES[0]), Image.fromarray(FRAMES[1][:30])]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    status, said = predict(tmp_path / "pages.tif", "--format", "png", "nifti")
+    assert status == 2
+    assert "pages.tif: its frames have different sizes, and a NIfTI file or a DICOM segm" in said
+    sizes = [Image.open(path).size for path in sorted((tmp_path / "out" / "masks").iterdir())]
+    assert sizes == [(40, 40), (40, 30)]
 
 
 def test_images_without_dicom_are_named_before_anything_is_written(scans, predict, tmp_path):

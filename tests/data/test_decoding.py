@@ -13,6 +13,7 @@ from kerasunet.data import (
     DecodedCases,
     Sample,
     decode,
+    gray_levels,
     load,
     resize_image,
     resize_mask,
@@ -102,6 +103,57 @@ def test_values_are_rounded_and_clipped():
 def test_what_is_no_gray_level_or_color_is_refused(image):
     with pytest.raises(ValueError, match=r"images are gray or RGB of 0 to 255, not uint"):
         resize_image(image, (2, 2))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.linspace(-1000, 3000, 20).reshape(4, 5),
+        np.full((4, 5), -3, np.int16),
+        np.where(np.eye(4, 5) > 0, np.nan, 7),
+        np.eye(4, 5) > 0,
+        np.full((4, 5), 7j),
+        np.ma.masked_less(np.eye(4, 5) * 200, 1),
+    ],
+    ids=["Hounsfield", "negative", "nan", "bool", "complex", "masked"],
+)
+def test_numbers_that_would_be_cut_off_are_refused(image):
+    with pytest.raises(ValueError, match="images are gray or RGB of 0 to 255, not "):
+        resize_image(image, (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        (np.ones((2, 16, 16), bool), r"the shape \(height, width\), not \(2, 16, 16\)"),
+        (np.ones((16, 16, 1), bool), r"the shape \(height, width\), not \(16, 16, 1\)"),
+        (np.ma.array(np.eye(16) > 0, mask=np.eye(16)), "masked pixels, under which something"),
+    ],
+)
+def test_what_is_no_mask_is_not_resized(mask, told):
+    """Several masks would be taken for the channels of one."""
+    with pytest.raises(ValueError, match=told):
+        resize_mask(mask, (8, 8))
+
+
+@pytest.mark.parametrize("make", [np.ndarray.tolist, Image.fromarray])
+def test_gray_levels_of_lists_and_pictures(make):
+    levels = noise(6, 5).astype(np.uint8)
+    found = gray_levels(make(levels))
+    assert type(found) is np.ndarray and np.array_equal(found, levels)
+    with pytest.raises(
+        ValueError, match="NumPy makes no array of this list .* arrays of one shape"
+    ):
+        gray_levels([np.zeros((2, 3)), np.zeros((4, 3))])
+
+
+def test_whole_numbers_that_floats_cannot_hold_are_refused():
+    """Neighbors would become one, and smooth edges steps."""
+    large = np.arange(20, dtype=np.int64).reshape(4, 5) + 2**60
+    with pytest.raises(ValueError, match="too large for floating point; subtract the smallest"):
+        gray_levels(large)
+    small = large - large.min() + 300
+    assert len(np.unique(gray_levels(small))) == 20
 
 
 @pytest.mark.parametrize(
@@ -241,6 +293,7 @@ def test_arrays_of_a_callers_own_cases_are_read_by_their_range(image, mask):
         ({"mask": np.arange(64).reshape(8, 8)}, "own: masks must be bool, or have 0 and"),
         ({"mask": np.where(np.eye(8), np.nan, 0)}, "own: masks must be bool, .* not 0, nan"),
         ({"mask": np.full((8, 8), "1")}, "own: masks must be bool, or have 0 and one other value"),
+        ({"mask": np.ma.array(np.eye(8) > 0, mask=np.eye(8))}, "own: the arrays have masked pixel"),
         ({"spacing": ("0.5", "0.5")}, r"own: spacing must be \(row, column\) in mm"),
         ({"spacing": (3.0, 0.5, 0.5)}, r"own: spacing must be \(row, column\) in mm"),
         ({"spacing": (0.5, np.nan)}, r"own: spacing must be \(row, column\) in mm"),

@@ -1162,6 +1162,17 @@ def test_versions_that_roboflow_made_of_an_image_stay_together(tmp_path):
     assert groups_in_words(data.cases) == "3 groups of images"
 
 
+def test_pictures_of_the_frames_of_a_file_stay_together(tmp_path):
+    frames = [f"{name}-frame{number:04d}" for name in ("a", "b") for number in (0, 12)]
+    data = load(make_side_by_side(tmp_path, *frames, "c-frame0007", "d-frame1"))
+    assert {case.key: case.group for case in data.cases} == {
+        **dict.fromkeys(frames[:2], frames[0]),
+        **dict.fromkeys(frames[2:], frames[2]),
+        "c-frame0007": "c-frame0007",
+        "d-frame1": "d-frame1",
+    }
+
+
 def test_folds_that_are_divided_once_more_are_refused(tmp_path):
     for fold in ("fold0", "fold1"):
         for part in ("train", "test"):
@@ -1630,6 +1641,8 @@ def test_arrays_that_would_lose_cases_or_pixels_are_refused():
     for pixels in (
         (np.ma.array(images, mask=images < 1), masks),
         (images, np.ma.array(masks, mask=1)),
+        ([np.ma.array(image, mask=image < 1) for image in images], masks),
+        (images, [np.ma.array(mask, mask=1) for mask in masks]),
     ):
         with pytest.raises(ValueError, match="masked pixels, under which something may be; fill"):
             DecodedCases(names, names, *pixels, (None, None))
@@ -1643,6 +1656,13 @@ def test_arrays_that_would_lose_cases_or_pixels_are_refused():
             DecodedCases(*wrong[:2], images, masks, wrong[2])
     with pytest.raises(ValueError, match="several cases have the key a; give each a key of its"):
         DecodedCases(("a", "a"), names, images, masks, (None, None)).select(("a",))
+
+
+@pytest.mark.parametrize("channels", [0, 2, 4])
+def test_images_of_other_channels_are_refused(channels):
+    images, masks = np.zeros((2, 8, 8, channels), np.uint8), np.zeros((2, 8, 8), bool)
+    with pytest.raises(ValueError, match=rf"1 channel \(gray\) or 3 \(color\), not {channels}$"):
+        decoded(images, masks)
 
 
 @pytest.mark.parametrize("values", [[0, 1, 2], [1, 2], [-1, 0], [0.0, 0.5, 1.0]])
@@ -1895,6 +1915,9 @@ ROWS = {
     ),
     "several versions of an image by Roboflow (`x_png.rf.….jpg`)": (
         test_versions_that_roboflow_made_of_an_image_stay_together
+    ),
+    "frames of a file as pictures, as `predict` names them (`x-frame0012.png`)": (
+        test_pictures_of_the_frames_of_a_file_stay_together
     ),
     "lists of parts (`ImageSets/`, `splits_final.json`, `train_list.txt`), a text that lists some "
     "of the images or groups, a column `fold` or `set` of a manifest": (

@@ -203,6 +203,116 @@ def test_nifti_of_dicom_lies_where_the_image_does(tmp_path):
     assert not (tmp_path / "n.nii.gz").exists()
 
 
+@pytest.mark.parametrize("axes", [list(AXIAL), [0.8, 0.6, 0, 0, 0, -1]], ids=["axial", "oblique"])
+def test_nifti_of_a_single_slice_lies_where_it_does_to_itk(axes, tmp_path):
+    """ITK takes only a part of the place of a file with two axes."""
+    import SimpleITK as sitk
+
+    pixels = objects(1)[0].astype(np.uint16) * 900
+    ds = slice_of(pixels)
+    ds.ImageOrientationPatient = axes
+    source = save(ds, tmp_path / "x.dcm")
+    writers.write_nifti(tmp_path / "m.nii.gz", objects(1).astype(np.uint8), source=source)
+    mask, image = (sitk.ReadImage(str(tmp_path / name)) for name in ("m.nii.gz", "x.dcm"))
+    assert mask.GetSize() == image.GetSize() == (63, 51, 1)
+    for voxel in ((0, 0, 0), (62, 0, 0), (62, 50, 0)):
+        there = image.TransformIndexToPhysicalPoint(voxel)
+        assert mask.TransformIndexToPhysicalPoint(voxel) == pytest.approx(there, abs=1e-4)
+    assert mask.GetSpacing()[2] == pytest.approx(STEP)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(mask)[0] > 0, pixels > 0)
+    laid = readers.read_mask_values(tmp_path / "m.nii.gz", image=source)
+    np.testing.assert_array_equal(laid > 0, pixels > 0)
+
+
+@pytest.mark.parametrize("kind", ["mha", "nrrd", "tif", "dcm"])
+def test_nifti_has_the_distance_of_slices_without_a_place(kind, tmp_path):
+    source, pixels = tmp_path / f"x.{kind}", slices()
+    if kind == "tif":
+        metadata = {"unit": "mm", "spacing": 3.5, "axes": "ZYX"}
+        tifffile = pytest.importorskip("tifffile")
+        tifffile.imwrite(source, pixels, imagej=True, resolution=(4, 2), metadata=metadata)
+    elif kind == "dcm":
+        ds = dicom(pixels)
+        ds.PixelSpacing, ds.SpacingBetweenSlices = [0.5, 0.25], 3.5
+        save(ds, source)
+    else:
+        head = {
+            "mha": "ObjectType = Image\nNDims = 3\nBinaryData = True\n"
+            "BinaryDataByteOrderMSB = False\nElementSpacing = 0.25 0.5 3.5\n"
+            "DimSize = 63 51 3\nElementType = MET_USHORT\n"
+            "ElementDataFile = LOCAL\n",
+            "nrrd": "NRRD0004\ntype: ushort\ndimension: 3\nsizes: 63 51 3\nspacings: 0.25 0.5 3.5\n"
+            "endian: little\nencoding: raw\n\n",
+        }[kind]
+        source.write_bytes(head.encode() + pixels.astype("<u2").tobytes())
+    spacing = readers.read_image(source, frame=0)[1]
+    assert spacing == pytest.approx((0.5, 0.25))
+    masks = objects().astype(np.uint8)
+    writers.write_nifti(tmp_path / "m.nii.gz", masks, source=source, spacing=spacing)
+    assert independent(tmp_path / "m.nii.gz").header.get_zooms() == pytest.approx((0.25, 0.5, 3.5))
+
+
+def test_points_in_time_are_no_distance(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    metadata = {"unit": "mm", "spacing": 3.5, "axes": "TYX"}
+    for name, pixels in (("t.tif", slices()), ("z.png", None)):
+        if pixels is None:
+            Image.fromarray(slices(1)[0].astype(np.uint8)).save(tmp_path / name)
+        else:
+            tifffile.imwrite(
+                tmp_path / name, pixels, imagej=True, resolution=(4, 2), metadata=metadata
+            )
+        assert readers.step(tmp_path / name) is None
+
+
+@pytest.mark.parametrize("length", [10, 150, 5000])
+def test_nifti_takes_over_the_grid_and_no_words(length, tmp_path):
+    """Extensions of a header may be long, and hold whatever a scanner or a person wrote."""
+    import gzip
+
+    import nibabel
+
+    image = nibabel.load(nifti(tmp_path / "plain.nii", slices(), affine()))
+    secret = b"DOE^JOHN"
+    for name in ("descrip", "aux_file", "intent_name", "db_name", "data_type"):
+        image.header[name] = secret
+    words = b"x" * length + secret
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", words))
+    nibabel.save(image, tmp_path / "x.nii")
+    np.testing.assert_array_equal(
+        *(readers.read_image(tmp_path / name, frame=1)[0] for name in ("x.nii", "plain.nii"))
+    )
+    masks = objects().astype(np.uint8)
+    writers.write_nifti(tmp_path / "m.nii.gz", masks, source=tmp_path / "x.nii")
+    assert secret not in gzip.decompress((tmp_path / "m.nii.gz").read_bytes())
+    read = independent(tmp_path / "m.nii.gz")
+    np.testing.assert_array_equal(np.asarray(read.dataobj), masks.transpose(2, 1, 0))
+    np.testing.assert_allclose(read.affine, affine(), atol=1e-5)
+
+
+def test_nifti_of_colors_has_one_number_for_each_voxel(tmp_path):
+    import nibabel
+
+    colors = np.random.default_rng(0).integers(0, 255, (63, 51, 3, 1, 3), np.uint8)
+    nibabel.save(nibabel.Nifti1Image(colors, affine()), tmp_path / "x.nii")
+    masks = objects().astype(np.uint8)
+    writers.write_nifti(tmp_path / "m.nii.gz", masks, source=tmp_path / "x.nii")
+    read = independent(tmp_path / "m.nii.gz")
+    np.testing.assert_array_equal(np.squeeze(read.dataobj), masks.transpose(2, 1, 0))
+    np.testing.assert_allclose(read.affine, affine(), atol=1e-5)
+
+
+def test_volumes_over_time_are_named_with_a_format_that_they_allow(tmp_path):
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.ones((2, 3, 5, 7), np.uint8), isVector=False)
+    sitk.WriteImage(image, str(tmp_path / "x.mha"))
+    with pytest.raises(ValueError, match="x.mha: its frames are no evenly spaced .* such as png"):
+        writers.write_nifti(
+            tmp_path / "m.nii.gz", np.ones((6, 5, 7), np.uint8), source=tmp_path / "x.mha"
+        )
+
+
 def test_nifti_of_maps_keeps_fractions(tmp_path):
     source = nifti(tmp_path / "x.nii.gz", slices(), affine())
     maps = np.random.default_rng(0).random((3, 51, 63)).astype(np.float32)
@@ -253,10 +363,57 @@ def single(path: Path) -> Path:
     return save(slice_of(slices(1)[0]), path)
 
 
+def one_frame(path: Path) -> Path:
+    """A slice that states its number of frames, and a time as older programs write it."""
+    ds = slice_of(slices(1)[0])
+    ds.NumberOfFrames, ds.StudyTime = 1, "15:18:59"
+    del ds.SliceThickness
+    return save(ds, path)
+
+
+def placed_loop(path: Path) -> Path:
+    """A loop that states one place, but not whether it is that of all frames."""
+    ds = dcmread(loop(path))
+    ds.ImagePositionPatient, ds.ImageOrientationPatient = at(0), list(AXIAL)
+    ds.PixelSpacing, ds.FrameOfReferenceUID = [ROW, COLUMN], "1.2.3.9"
+    return save(ds, path)
+
+
+def dose(path: Path) -> Path:
+    """Slices that have a place by that of the first and the steps from it, uneven ones."""
+    ds = dcmread(placed_loop(path))
+    ds.GridFrameOffsetVector, ds.FrameIncrementPointer = [0, STEP, 3.5 * STEP], 0x3004000C
+    return save(ds, path)
+
+
+@pytest.mark.parametrize(
+    ("make", "placed"), [(dose, True), (placed_loop, False), (one_frame, True)]
+)
+def test_frames_of_a_dicom_seg_lie_where_those_of_the_image_do(make, placed, tmp_path):
+    source = make(tmp_path / "x.dcm")
+    masks = objects(readers.count_frames(source)).astype(np.uint8)
+    writers.write_dicom_seg(tmp_path / "m.dcm", masks, ("mass",), source=source, algorithm=MADE_BY)
+    for number, group in enumerate(dcmread(tmp_path / "m.dcm").PerFrameFunctionalGroupsSequence):
+        assert ("PlanePositionSequence" in group) == placed
+        if placed:
+            corner = readers.locate(source, number).plane[:, 2]
+            assert group.PlanePositionSequence[0].ImagePositionPatient == pytest.approx(corner)
+
+
 @pytest.mark.parametrize(
     ("make", "count"),
-    [(single, 1), (volume, 3), (loop, 3), (cine, 3), (stack, 3), (lambda path: loop(path, 1), 1)],
-    ids=["slice", "volume", "loop", "cine", "stack", "still"],
+    [
+        (single, 1),
+        (one_frame, 1),
+        (volume, 3),
+        (loop, 3),
+        (placed_loop, 3),
+        (cine, 3),
+        (stack, 3),
+        (dose, 3),
+        (lambda path: loop(path, 1), 1),
+    ],
+    ids=["slice", "frame", "volume", "loop", "placed", "cine", "stack", "dose", "still"],
 )
 def test_dicom_seg_is_the_mask_to_highdicom(make, count, tmp_path):
     import highdicom
@@ -305,6 +462,15 @@ def test_what_a_segmentation_cannot_refer_to_is_refused(tmp_path):
     save(dicom(slices(1)[0]), tmp_path / "x.dcm")
     with pytest.raises(ValueError, match="has no StudyInstanceUID, SeriesInstanceUID"):
         writers.check_source(tmp_path / "x.dcm")
+    ds = slice_of(slices(1)[0])
+    del ds.FrameOfReferenceUID
+    save(ds, tmp_path / "y.dcm")
+    with pytest.raises(
+        ValueError, match=r"y\.dcm: lacks FrameOfReferenceUID, .* leave out dicom-s"
+    ):
+        writers.write_dicom_seg(
+            tmp_path / "m.dcm", objects(1), ("a",), source=tmp_path / "y.dcm", algorithm=MADE_BY
+        )
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "x.png")
     with pytest.raises(ValueError, match="x.png: a PNG file, and a DICOM segmentation refers"):
         writers.check_source(tmp_path / "x.png")

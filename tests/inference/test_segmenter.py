@@ -60,8 +60,19 @@ def test_a_list_or_bytes_for_a_model_or_an_image_are_named(segment, tiny_model_f
     for given in (str(tiny_model_file), tiny_model_file):
         with pytest.raises(TypeError, match="give a list of models, not .*model.keras alone"):
             SideBySide(given)
-    with pytest.raises(TypeError, match="one image, or as an array, by its name or path, not as l"):
+    with pytest.raises(TypeError, match="array of NumPy or else by its name or path, not as list"):
         segment(["a.png", "b.png"])
+    with pytest.raises(TypeError, match="one image, as an array of NumPy or else .* not as Image"):
+        segment(Image.new("P", (32, 32)))
+
+
+@pytest.mark.parametrize("kind", [np.asmatrix, np.ma.array, np.asfortranarray])
+def test_arrays_of_other_kinds_give_the_same_answer(segment, kind):
+    """Also at the size of training, at which nothing is resized."""
+    image = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
+    found = segment(kind(image))
+    np.testing.assert_array_equal(found.probability, segment(image).probability)
+    assert type(found.image) is np.ndarray
 
 
 def test_mirror_is_the_mean_of_both_views(segment, tiny_model_file):

@@ -19,6 +19,7 @@ from kerasunet.metrics import (
     DETECTION_IOU,
     METRICS,
     POLICY,
+    area_mm2,
     bootstrap_interval,
     bounds_in_words,
     case_metrics,
@@ -426,6 +427,24 @@ def test_masked_pixels_are_not_taken_for_others():
     masked = np.ma.masked_array(np.eye(4, dtype=bool), np.eye(4, dtype=bool))
     with pytest.raises(ValueError, match="truth has masked pixels, which no metric leaves out"):
         case_metrics(masked, np.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("mask", "spacing", "told"),
+    [
+        (np.full((4, 4), 0.1), (1, 1), "mask must hold whole numbers, no probabilities, found 0.1"),
+        (np.full((4, 4), np.nan), (1, 1), "mask must hold whole numbers"),
+        (np.ma.array(np.eye(4), mask=np.eye(4)), (1, 1), "mask has masked pixels"),
+        (np.ones((2, 4, 4), bool), (1, 1), "mask must be 2-D"),
+        (np.eye(4) > 0, (-1, 1), "spacing must be two positive numbers"),
+        (np.eye(4) > 0, (np.nan, 1), "spacing must be two positive numbers"),
+        (np.eye(4) > 0, "12", "spacing must be two positive numbers"),
+    ],
+)
+def test_what_has_no_area_is_refused(mask, spacing, told):
+    with pytest.raises(ValueError, match=told):
+        area_mm2(mask, spacing)
+    assert area_mm2(np.eye(4) * 2, (0.5, 0.5)) == area_mm2(np.eye(4) > 0, (0.5, 0.5)) == 1
 
 
 def test_the_seed_decides():

@@ -459,6 +459,17 @@ def test_a_layer_of_another_type_on_top_of_a_model_is_measured(tiny_model_file, 
     assert evaluate(model, cases).summary["n"] == 2
 
 
+def test_probabilities_that_do_not_fit_are_refused():
+    from kerasunet.data import decode
+    from kerasunet.training.evaluation import evaluate_probabilities
+
+    data = load("simulated-xray:2")
+    cases = decode(data.cases, (32, 32))
+    for shape in ((1, 32, 32), (3, 32, 32), (2, 32, 16)):
+        with pytest.raises(ValueError, match=r"of the cases' shape, \(2, 32, 32\), not "):
+            evaluate_probabilities(np.zeros(shape, np.float32), cases, 0.5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_global_policy_is_restored(smallest, tmp_path, fails):

@@ -46,7 +46,7 @@ FOLDS, VISITS = "one folder per fold", "one folder per visit or side"
 _CLASSES = "one folder per class"
 Official = Mapping[str, Mapping[str, int | str]]
 _CLASS_FOLDERS = ("SegmentationClassPNG", "SegmentationClass")  # labelme once put arrays there.
-_VERSION = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{16,}")
+_VERSION = re.compile(r"(.+)(?:\.rf\.[0-9A-Za-z]{16,}|-frame\d{4,})")
 _OF_INSTANCE = re.compile(r"[ _-]?(mask|instance|object)?[ _-]?\d*", re.IGNORECASE)
 _DIGEST = re.compile("[0-9a-f]{16,}")  # A name that says nothing, of an object in a folder's image.
 _YEAR = re.compile(
@@ -319,7 +319,10 @@ def frames_apart(data: DataSet) -> DataSet:
 
 
 def _versions_together(cases: Sequence[Case]) -> Iterator[Case]:
-    """Give versions that Roboflow has made of an image, `x_png.rf.` and a digest, one group."""
+    """Give versions of an image one group: those by Roboflow, `x_png.rf.` and a digest, and frames.
+
+    These are named `x-frame0012` where each is a picture, as `predict` writes them for annotation.
+    """
     first: dict[str, str] = {}
     for case in cases:
         source = _VERSION.fullmatch(case.key) if case.group == case.key else None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         read_mask as read_mask,
         read_mask_values as read_mask_values,
         segments as segments,
+        step as step,
         wrong_size as wrong_size,
     )
     from kerasunet.data.readers.levels import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         kind_of_range as kind_of_range,
         level_left_out as level_left_out,
         require_alike as require_alike,
+        require_levels as require_levels,
         scaling_of as scaling_of,
     )
     from kerasunet.data.readers.masks import (

@@ -126,6 +126,15 @@ def segments(source: Source) -> tuple[tuple[str, str], ...]:
         )
 
 
+def step(source: Source) -> float | None:
+    """Return millimeters from a frame to the next, or through a single one, if that is stated."""
+    with quiet("pydicom"):
+        header = _header(source)
+        names = ("SpacingBetweenSlices", "SliceThickness")[: 2 if frame_count(header) == 1 else 1]
+        stated = (_two_sides(2 * numbers(header, name)) for name in names)
+        return next((sides[0] for sides in stated if sides), None)
+
+
 def locate(source: Source) -> Partner:
     """Return the frame as the partner of a mask."""
     with quiet("pydicom"):

@@ -287,6 +287,22 @@ def locate(path: str | os.PathLike, frame: int = 0) -> Partner:
         return _reader(found).locate(Source(file, found, frame, size_limit=SIZE_LIMIT))
 
 
+def step(path: str | os.PathLike) -> float | None:
+    """Return millimeters from a frame of an image file to the next, or through its only one.
+
+    Returns:
+        `None` if the file does not say, or its frames are points in time.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PermissionError: There is no permission to read the file.
+        ValueError: The file is not a readable image, or its kind needs an extra.
+    """
+    with _opened(Path(path)) as file:
+        found = kind_of(file)
+        return _reader(found).step(Source(file, found, 0, size_limit=SIZE_LIMIT))
+
+
 def grid(path: str | os.PathLike) -> tuple[Any, Any]:
     """Return header and grid of a NIfTI file: nibabel's header, and a `volumes.Volume`.
 

@@ -148,6 +148,12 @@ def _united(pixels: np.ndarray, segments: Sequence[_Segment], wanted: Sequence[s
     return np.logical_or.reduce([np.zeros(layers.shape[:2], bool), *inside]).astype(np.uint8)
 
 
+def step(source: Source) -> float | None:
+    """Return millimeters from a slice to the next; `None` if that is not known."""
+    with TURN:
+        return _open(source).step()
+
+
 def locate(source: Source) -> Partner:
     """Return the slice as the partner of a mask."""
     with TURN:

@@ -20,6 +20,9 @@ _OUTER_PERCENTILES = (0.1, 99.9)
 _PLAIN = ("1", "L", "I", "F", "RGB")  # Modes of Pillow whose numbers are gray levels.
 _SHARES, _LEVELS, _OTHERS = "0 to 1", "0 to 255", "other ranges"
 
+_OVERSHOOT = 64  # Levels by which interpolated ones may leave their range.
+_MOST_EXACT = 2**53  # Larger whole numbers have no float64 each.
+
 _FLAT, _BARELY, _NEAR, _AROUND = 12, 8, 16, 48
 _DARK, _WHITE = 32, 224
 _SQUARE = np.ones((3, 3), np.uint8)
@@ -28,10 +31,11 @@ _LEAST_PIXELS, _LEAST_SHARE, _MOST_OF_PEAK, _EACH_SIDE, _MOST_OF_RING = 16, 0.05
 
 
 def as_array(values: Any) -> np.ndarray:
-    """Turn tensors, lists and Pillow's pictures into an array; masked ones stay so.
+    """Turn tensors, lists and Pillow's pictures into an array, and matrices into a plain one.
 
     Raises:
-        ValueError: Pillow's picture has numbers that are no gray levels, such as of a palette.
+        ValueError: Pillow's picture has numbers that are no gray levels, such as of a palette; or
+            pixels are masked; or NumPy makes no array of it.
     """
     for one in values if isinstance(values, list | tuple) else (values,):
         mode = getattr(one, "mode", None)  # Of Pillow; tensors have a method of this name.
@@ -40,10 +44,21 @@ def as_array(values: Any) -> np.ndarray:
                 f"a picture of Pillow in mode {mode}, whose numbers are no gray levels; convert it "
                 "to L or RGB, or give the numbers of labels as an array"
             )
-    return np.asanyarray(values)
+        if np.ma.is_masked(one):
+            raise ValueError(
+                "the arrays have masked pixels, under which something may be; fill them"
+            )
+    try:
+        found = np.asanyarray(values)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"NumPy makes no array of this {type(values).__name__} ({error}); give arrays of one "
+            "shape, of float32 or whole numbers"
+        ) from error
+    return np.asarray(found) if isinstance(found, np.matrix | np.ma.MaskedArray) else found
 
 
-def gray_levels(pixels: np.ndarray) -> np.ndarray:
+def gray_levels(pixels: Any) -> np.ndarray:
     """Scale an image in memory to gray levels by its dtype and its range.
 
     Numbers within 0 to 255 are gray levels already. But floats of 0 to 1 are shares of white, as
@@ -51,7 +66,8 @@ def gray_levels(pixels: np.ndarray) -> np.ndarray:
     standardized values, are stretched from their 0.1th to their 99.9th percentile, as in a file.
 
     Args:
-        pixels: `(height, width)` or `(height, width, channels)`; bool, integer or float.
+        pixels: `(height, width)` or `(height, width, channels)`; bool, integer or float; or what
+            becomes such an array.
 
     Returns:
         Float32 of the same shape, 0 to 255.
@@ -60,17 +76,21 @@ def gray_levels(pixels: np.ndarray) -> np.ndarray:
         ValueError: It holds other things than numbers, NaN or infinite values, masked pixels, or
             nothing.
     """
-    if not pixels.size:
-        raise ValueError(f"an image has no pixels: shape {pixels.shape}")
     if np.ma.is_masked(pixels):
         raise ValueError("an image has masked pixels, under which something may be; fill them")
+    pixels = as_array(pixels)
+    if not pixels.size:
+        raise ValueError(f"an image has no pixels: shape {pixels.shape}")
     return scaling_of(pixels)(pixels)
 
 
 def scaling_of(pixels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Return what makes gray levels of an image, by the dtype and the range of one or of many."""
     if pixels.dtype.kind not in "buif":
-        raise ValueError(f"an image must hold numbers, gray levels 0 to 255, not {pixels.dtype}")
+        raise ValueError(
+            f"an image must hold numbers, gray levels 0 to 255, not {pixels.dtype}; convert them "
+            "to uint8 or float32"
+        )
     if pixels.dtype in (np.uint8, bool) or not pixels.size:
         return to_levels
     if not max(abs(float(pixels.min())), abs(float(pixels.max()))) <= np.finfo(np.float32).max:
@@ -80,6 +100,27 @@ def scaling_of(pixels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         return to_levels
     white = np.float32(255 if kind == _SHARES else 1)
     return lambda image: image.astype(np.float32) * white
+
+
+def require_levels(image: np.ndarray) -> None:
+    """Refuse what is no image of gray levels, which `gray_levels` would scale.
+
+    Raises:
+        ValueError: It has another shape, holds other things than numbers, or values that are not
+            within 0 to 255, as far as they are not floats that interpolation may have led there.
+    """
+    is_image = image.shape[2:] in ((), (3,)) and image.dtype.kind in "uif"
+    if not is_image or np.ma.is_masked(image):
+        raise ValueError(f"images are gray or RGB of 0 to 255, not {image.dtype} {image.shape}")
+    if image.dtype == np.uint8 or not image.size:
+        return
+    low, high = float(image.min()), float(image.max())
+    beyond = _OVERSHOOT if image.dtype.kind == "f" else 0
+    if not -beyond <= low <= high <= 255 + beyond:
+        raise ValueError(
+            f"images are gray or RGB of 0 to 255, not {image.dtype} of {low:g} to {high:g}; "
+            "kerasunet.data.gray_levels scales them"
+        )
 
 
 def kind_of_range(pixels: np.ndarray) -> str:
@@ -117,10 +158,15 @@ def as_masks(values: np.ndarray) -> np.ndarray:
     """Turn masks of 0 and one other value into bool.
 
     Raises:
-        ValueError: They hold other values, or no numbers.
+        ValueError: They hold other values, or no numbers, or pixels are masked.
     """
+    values = as_array(values)
+    if values.dtype == bool:
+        return values
     if values.dtype.kind not in "buif":
-        raise ValueError(f"masks must be bool, or have 0 and one other value, not {values.dtype}")
+        raise ValueError(
+            f"masks must be bool, or have 0 and one other value, not {values.dtype}; convert them"
+        )
     found = np.unique(values)
     if not (found >= 0).all() or len(found) > 2 or not (len(found) < 2 or found[0] == 0):
         listed = ", ".join(f"{value:g}" for value in found[:_MOST_VALUES])
@@ -164,6 +210,8 @@ def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
     Where both are one value, only what is above it is white: a constant image becomes black.
     """
     check_finite(pixels)
+    if pixels.dtype.kind in "iu" and max(abs(low), abs(high)) > _MOST_EXACT:
+        raise Unusable("whole numbers that are too large for floating point; subtract the smallest")
     if not low < high:
         return np.where(pixels > low, np.float32(255), np.float32(0))
     scale = 255 / (high - low)

@@ -52,6 +52,12 @@ def count_frames(source: Source) -> int:
         return _open(source).count
 
 
+def step(source: Source) -> float | None:
+    """Return millimeters from a slice to the next; `None` if that is not known."""
+    with quiet("nibabel"):
+        return _open(source).step()
+
+
 def locate(source: Source) -> Partner:
     """Return the slice as the partner of a mask."""
     with quiet("nibabel"):
@@ -74,7 +80,8 @@ def _opened(source: Source) -> tuple[Nifti1Header, Volume]:
     file: File = gzip.GzipFile(fileobj=source.file) if is_packed else source.file
     head = file.read(_HEADER_BYTES)
     layout = Nifti2Header if head[4:8] == b"n+2\0" else Nifti1Header
-    header = layout.from_fileobj(io.BytesIO(head), check=False)
+    # Alone: the extensions that may follow, of any length, say nothing of the voxels.
+    header = layout(head[: layout.template_dtype.itemsize], check=False)
     shape = header.get_data_shape()
     if len(shape) < 2:
         raise Unusable("a NIfTI file with fewer than two axes; export it again")

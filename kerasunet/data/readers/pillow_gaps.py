@@ -21,9 +21,8 @@ from PIL.Image import Image, frombytes
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from kerasunet.data.readers.source import Source, Unusable, chunks, heard_native_code, millimeters
+from kerasunet.data.readers.source import Source, Unusable, chunks, heard_native_code
 
-_IMAGEJ_UNIT = re.compile(r"^(y?)unit=(.*)$", re.MULTILINE)
 _IMAGEJ_STACK = re.compile(r"\AImageJ=.*?^images=(\d+)$", re.MULTILINE | re.DOTALL)
 _CHANNELS = re.compile(r'(?ms)\AImageJ=.*?^channels=(\d+)$|<Pixels\b[^>]*\bSizeC="(\d+)"')
 _OME = re.compile(r"(?s)<(?:\w+:)?Pixels\b(.*?)</(?:\w+:)?Pixels>")
@@ -31,8 +30,7 @@ _OME_PAGES, _STATED = re.compile(r"<(?:\w+:)?TiffData\b"), re.compile(r'(\w+)="(
 _CUT_STACK = re.compile(r'\A\{.*"shape": \[(\d+), .*"truncated": true')
 _BIG, _DEPTH, _PLANES = b"+", 32997, 33629  # BigTIFF's version; slices in one directory, two ways.
 _MOST_CHANNELS, _MOST_SHOWN = 4, 7  # ImageJ shows seven together; more are slices.
-_NEW_SUBFILE_TYPE, _OF_IMAGEJ, _REDUCED, _MOST_PAGES, _YCBCR = 254, 50839, 1, 16, 6
-_UNIT_MM = {"mm": 1.0, "cm": 10.0, "micron": 0.001}
+_NEW_SUBFILE_TYPE, _REDUCED, _MOST_PAGES, _YCBCR = 254, 1, 16, 6
 _FAX, _DEFLATED = ("tiff_ccitt", "group3", "group4"), ("tiff_adobe_deflate", "tiff_deflate")
 _SAMPLE_KINDS = {1: "integers", 2: "signed integers", 3: "floats", 5: "complex integers"}
 DEEP_GRAY = "LA;16B"
@@ -188,31 +186,6 @@ def mend_palette(picture: TiffImageFile) -> None:
     levels = picture.tag_v2.get(tags.COLORMAP) if picture.mode == "P" else None
     if levels and max(levels) < _COLORS:
         picture.palette = ImagePalette.raw("RGB;L", bytes(levels))
-
-
-def spacing_of(picture: TiffImageFile) -> tuple[float, float] | None:
-    """Return the spacing in millimeters, (row, column), of a file that ImageJ calibrated.
-
-    ImageJ writes its unit, and that of rows if it is another, into the description, of a stack into
-    that of the first page, and pixels per unit into the resolution. Elsewhere that is of a print.
-    """
-    if picture.tell() and tags.IMAGEDESCRIPTION not in picture.tag_v2:
-        picture.seek(0)
-    text = str(picture.tag_v2.get(tags.IMAGEDESCRIPTION, ""))
-    units = dict(_IMAGEJ_UNIT.findall(text)) if text.startswith("ImageJ=") else {}
-    columns = units.get("", "")
-    sizes = _UNIT_MM.get(units.get("y") or columns), _UNIT_MM.get(columns)
-    per_unit = [picture.tag_v2.get(tag) for tag in (tags.Y_RESOLUTION, tags.X_RESOLUTION)]
-    known = [mm / float(of) for mm, of in zip(sizes, per_unit, strict=True) if mm and of]
-    return millimeters(*known) if len(known) == 2 else None
-
-
-def has_regions(picture: ImageFile) -> bool:
-    """Return whether ImageJ has left regions in the first page, which may be of any of a stack."""
-    if isinstance(picture, TiffImageFile):
-        picture.seek(0)
-    tag = picture.tag_v2.get(_OF_IMAGEJ) if isinstance(picture, TiffImageFile) else None
-    return isinstance(tag, bytes) and re.search(b"over|revo|roi | ior", tag[:64]) is not None
 
 
 def exif_orientation(picture: ImageFile, source: Source) -> int:

@@ -29,6 +29,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kerasunet.data.readers.files import SIZE_LIMIT
+from kerasunet.data.readers.imagej import has_regions, spacing_of, step_of
 from kerasunet.data.readers.levels import to_levels
 from kerasunet.data.readers.masks import MaskValues, indexed, stored
 from kerasunet.data.readers.pillow_gaps import (
@@ -43,13 +44,11 @@ from kerasunet.data.readers.pillow_gaps import (
     counts_from_white,
     exif_orientation,
     full_pages,
-    has_regions,
     joined_bytes,
     mend_palette,
     rare_numbers,
     scale_transparency,
     shows_zero_as_white,
-    spacing_of,
     split_bytes,
     take_transparency,
     typed,
@@ -82,8 +81,7 @@ _ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B
 _DOWN = np.arange(256, dtype=np.uint8)[::-1]
 _FROM_WHITE = "its values count from white down; save it with 0 as black"
 _LOSSY = ("jpeg", "tiff_jpeg", "webp")  # Compressions inside TIFF.
-_ANIMATED = ("GIF", "WebP", "PNG")
-_WEBP_HEADER = 4096  # Bytes.
+_ANIMATED, _WEBP_HEADER = ("GIF", "WebP", "PNG"), 4096  # Bytes.
 _LIBTIFF = re.compile(  # Its functions, codecs and what Pillow calls the file.
     r"(tempfile\.tif|_?TIFF\w+|O?JPEG\w+|(Fax|LZW|ZIP|ZSTD|LZMA|PackBits|WebP|LERC|LogL|PixarLog|"
     r"ThunderDecode|NeXTDecode|DumpMode|Predictor)\w*): "
@@ -103,8 +101,7 @@ def read_image(source: Source) -> tuple[np.ndarray, tuple[float, float] | None]:
         levels = to_levels(without_equal_channels(_pixels(picture, source)))
         if not isinstance(picture, TiffImageFile):
             return levels, None
-        spacing = spacing_of(picture)
-        spacing = (spacing[1], spacing[0]) if spacing and on_side else spacing
+        spacing = spacing_of(picture, on_side=on_side)
         return 255 - levels if shows_zero_as_white(picture) else levels, spacing
 
 
@@ -206,6 +203,12 @@ def embedded_size(content: bytes) -> tuple[int, int]:
 def _in_memory(content: bytes, size_limit: int) -> Source:
     kind = next((kind for kind, marks in _MARKS.items() if content.startswith(marks)), "PNG")
     return Source(io.BufferedReader(io.BytesIO(content)), kind, 0, size_limit=size_limit)
+
+
+def step(source: Source) -> float | None:
+    """Return millimeters from a page to the next; `None` if that is not known."""
+    with _silence(source):
+        return step_of(_open(source))
 
 
 def locate(source: Source) -> Partner:
@@ -369,8 +372,7 @@ def _over_black(pixels: np.ndarray) -> np.ndarray:
 
     Where nothing at all is opaque, the writer left that channel unset, and it is ignored.
     """
-    color, opacity = pixels[..., :-1], pixels[..., -1:]
-    opaque = np.iinfo(pixels.dtype).max
+    color, opacity, opaque = pixels[..., :-1], pixels[..., -1:], np.iinfo(pixels.dtype).max
     if opacity.any() and opacity.min() < opaque:
         color = np.rint(color * (opacity / np.float32(opaque))).astype(pixels.dtype)
     return color[..., 0] if color.shape[2] == 1 else color

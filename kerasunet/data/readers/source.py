@@ -27,18 +27,18 @@ import numpy as np
 # Filters of warnings, levels of loggers and standard error belong to the whole process, so one
 # thread at a time may change them.
 TURN = threading.RLock()
-_STANDARD_ERROR = 2
 _WARNING = r"(pydicom|highdicom|nibabel|PIL|numpy|kerasunet\.data\.(readers|writers))(\.|$)"
 _META_IMAGE = re.compile(rb"\s*(ObjectType|NDims|Comment)\s*=")
 _FIRST_TYPES = (b"UL", b"CS", b"UI", b"DA", b"TM", b"OB", b"LO", b"SH")
-_LEAST_ALIKE, _SMALL = 0.3, 64
+_STANDARD_ERROR, _LEAST_ALIKE, _SMALL = 2, 0.3, 64
 _HEAD_BYTES, _HEAD_OF_JPEG = 352, 1 << 18
 _JPEG, _RARE_JPEG = (0xFFC0, 0xFFC1, 0xFFC2), {0xFFC3: "lossless JPEG", 0xFFF7: "JPEG-LS"}
 _PNG_MARK, _CHUNK_HEAD = b"\x89PNG\r\n\x1a\n", 8
 _OTHERS = {
     rb"version https://git-lfs": "a pointer of Git LFS; fetch what it stands for: git lfs pull",
     rb"(?i)\s*<(!doctype )?html": "a web page, as of a failed download; download the image again",
-    rb"\0+\Z": "nothing but zeros, as of a copy that failed; copy or export it again",
+    rb"\0+\Z": "only zeros at its start, as of a failed copy or bare voxels; export it again",
+    rb"(?s).{344}ni1\0": "a header of NIfTI whose voxels are in another file; save both as .nii",
     rb"(?s)....ftyp(heic|heix|mif1|avif)": "HEIC or AVIF; convert it to PNG",
     rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": "JPEG 2000; convert it to PNG",
     rb"P[1-7]\s": "a picture of the Netpbm family, such as PGM; convert it to PNG",

@@ -128,6 +128,12 @@ class Volume:
         along = np.diag([*sizes, 1.0])
         return self.affine is not None and np.array_equal(_TO_LPS @ self.affine, along)
 
+    def step(self) -> float | None:
+        """Return millimeters from a slice to the next; `None` if that is not known."""
+        size = np.nan if self.sizes is None else self.sizes[self.across]
+        sides = millimeters(size, size)
+        return None if sides is None else sides[0]
+
     def plane(self, frame: int) -> np.ndarray | None:
         """Return where a slice lies, as `Partner.plane`."""
         if self.affine is None:
