@@ -37,7 +37,7 @@ from kerasunet.files import (
     write_json,
     writing,
 )
-from kerasunet.metrics.policy import METRICS, unit_in_words
+from kerasunet.metrics import METRICS, unit_in_words
 from kerasunet.models.model_card import read_card
 from kerasunet.schema import COUNT, NUMBER, TEXT, each, or_null, read_values
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kerasunet.metrics import DETECTION_IOU, METRICS, Interval
 from kerasunet.metrics.measures import (
     as_mask,
     as_probability,
@@ -20,7 +21,6 @@ from kerasunet.metrics.measures import (
     sensitivity,
     surface_distances,
 )
-from kerasunet.metrics.policy import DETECTION_IOU, METRICS, Interval
 from kerasunet.schema import typed
 
 _FEWEST_RESAMPLES = 100
