@@ -33,6 +33,7 @@ from second_study_design import (
     SIDES,
     STARTS_FAMILIES,
     Cell,
+    beyond_cells,
     family_of,
     rate_cells,
     rgn_rates_cells,
@@ -260,6 +261,9 @@ def tables(options: argparse.Namespace) -> int:
             best = max(dice, key=dice.__getitem__)
             listing = ", ".join(f"{rate:g}: {value:.4f}" for rate, value in dice.items())
             print(f"| {cell.name} | `rgn`, base rate | {best:g} | {listing} |")
+    print(f"\n### Beyond the edges\n\n| cell | strategy | {_EDGES} |\n|---|---|---|---|---|")
+    for row in _beyond_edges(options.output):
+        print(row)
     print("\n### Untouched, on the same cases\n\n| cell | Dice |\n|---|---|")
     for cell in rate_cells():
         cases, _ = read_tables(options.output / "rates" / cell.name)
@@ -423,6 +427,30 @@ def p_values_of(one: SetComparison, expected: str) -> tuple[float, float]:
         "not worse": (student.cdf(-margin), student.sf(-margin)),
         "not better": (student.sf(margin), student.cdf(margin)),
     }[expected]
+
+
+_EDGES = "best factor | factor beyond | how much worse, set by set"
+
+
+def _beyond_edges(output: Path) -> Iterator[str]:
+    """Yield what the next factor gives where the best one lies at an edge, as rows of a table."""
+    chosen = {
+        (cell, family): (best, known[best]) for cell, family, best, known in by_factor(output)
+    }
+    for cell, family, factor, beyond in beyond_cells():
+        folder = output / "beyond-rates" / beyond.name
+        if not (folder / RUNS).is_file():
+            continue
+        best, dice = chosen[cell.name, family]
+        there, _ = read_tables(folder)
+        usual, _ = read_tables(output / "rates" / cell.name)
+        usual = usual[usual["strategy"] == strategy(family, best)]
+        by_set = [rows.groupby("fold")["dice"].mean() for rows in (usual, there)]
+        if len(by_set[1]) < cell.sets:
+            continue
+        gaps = ", ".join(f"{gap:+.4f}" for gap in by_set[0] - by_set[1])
+        numbers = f"{best:g}: {dice:.4f} | {factor:g}: {by_set[1].mean():.4f} | {gaps}"
+        yield f"| {cell.name} | `{family}` | {numbers} |"
 
 
 def _dice_of_rgn(output: Path, cell: Cell) -> dict[float, float]:

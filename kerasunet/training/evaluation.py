@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -168,7 +169,7 @@ def evaluate(
 
 
 def _require_fitting(model: keras.Model, cases: DecodedCases) -> None:
-    """Refuse what is no model of one image and one mask, and one of other channels."""
+    """Refuse what is no model of one image and one mask, and one of other channels or sides."""
     shapes: list[Any] = [getattr(model, f"{end}_shape", None) for end in ("input", "output")]
     if not all(isinstance(one, tuple) and one and isinstance(one[-1], int) for one in shapes):
         told = "give a model of one input and one output, as models.load returns it"
@@ -183,6 +184,14 @@ def _require_fitting(model: keras.Model, cases: DecodedCases) -> None:
         raise ValueError(
             f"the model has {found} channels, but the cases mark {cases.objects}, which takes "
             f"{cases.objects.channels}"
+        )
+    sides, multiple = cases.images.shape[1:3], 1
+    with suppress(ValueError):  # Of a network of another kind nothing is known.
+        multiple = Architecture.of(model).size_multiple
+    if any(side % multiple for side in sides):
+        raise ValueError(
+            f"the cases were decoded to {sides[0]}×{sides[1]} pixels, but this U-Net needs "
+            f"multiples of {multiple}; decode them at such a size"
         )
 
 

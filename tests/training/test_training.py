@@ -444,6 +444,8 @@ def test_what_cannot_be_evaluated_is_named_with_a_remedy(tiny_model_file):
         evaluate(keras.Model(image, [model(image)] * 2), cases)
     with pytest.raises(ValueError, match="images of 1 channels, but the cases were decoded to 3"):
         evaluate(model, decode(listed, (32, 32), 3))
+    with pytest.raises(ValueError, match="decoded to 32×37 pixels, but this U-Net needs multiples"):
+        evaluate(model, decode(listed, (32, 37), 1))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
