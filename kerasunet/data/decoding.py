@@ -61,7 +61,9 @@ class DecodedCases:
 
     def __post_init__(self):
         for name in ("images", "masks"):
-            object.__setattr__(self, name, readers.as_array(getattr(self, name)))
+            given = getattr(self, name)
+            if type(given) not in (np.ndarray, np.memmap) or given.dtype not in (np.uint8, bool):
+                object.__setattr__(self, name, readers.as_array(given))
         if self.images.ndim != 4 or self.images.shape[:3] != self.masks.shape:
             raise ValueError(
                 "images must have the shape (cases, height, width, channels) and masks (cases, "
@@ -130,9 +132,8 @@ def decode(cases: Sequence[Case], size: tuple[int, int], channels: int = 1) -> D
         The decoded cases, in the given order.
 
     Raises:
-        ValueError: Files could not be used; the message lists every one of them. Or there are no
-            images of so many channels, or of such a size; or arrays of cases of a caller's own
-            class may not mean the same.
+        ValueError: Files could not be used, all of which are named; there are no images of so many
+            channels or of such a size; or arrays of a caller's own cases may not mean the same.
     """
     size = _checked(size)
     if (channels := typed("channels", "int", channels)) not in (1, 3):
@@ -202,7 +203,9 @@ def resize_image(image: np.ndarray, size: tuple[int, int], channels: int = 1) ->
     Raises:
         ValueError: It has another shape, or values out of that range; `gray_levels` scales them.
     """
-    readers.require_levels(image)
+    is_plain = type(image) is np.ndarray and image.ndim == 2 and image.dtype == np.float32
+    if not (is_plain and image.size and 0 <= image.min() <= image.max() <= 255):
+        readers.require_levels(image)
     image, size = image.astype(np.float32, copy=False), _checked(size)
     stretched = _stretch(to_gray(image) if channels == 1 else image, size, cv2.INTER_LINEAR)
     resized = np.clip(np.rint(stretched), 0, 255).astype(np.uint8).reshape(*size, -1)
@@ -213,10 +216,9 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Stretch a mask to a size, (height, width); a pixel is set if half of it was.
 
     Raises:
-        ValueError: It is not bool, and holds other things than 0 and one value; or it has another
-            shape.
+        ValueError: It has another shape, or is not bool and holds more than 0 and one value.
     """
-    mask = readers.as_masks(mask)
+    mask = mask if type(mask) is np.ndarray and mask.dtype == bool else readers.as_masks(mask)
     if mask.ndim != 2:
         raise ValueError(f"a mask has the shape (height, width), not {mask.shape}")
     return _stretch(mask.astype(np.float32), _checked(size), cv2.INTER_AREA) >= 0.5
