@@ -58,8 +58,8 @@ MORE_SEEDS = (1, 2, 3)
 FLOAT32, AGAIN = "-float32", "-again"
 SEARCHES, SEARCHES_EACH = "searches", 5
 """Folder of the choices of `auto:search`, and how many training sets of a cell it chooses for."""
-SHARED = {"shenzhen-80-natural": "shenzhen-80"}
-"""Cells of stage 3 whose fine-tuned runs are those of stage 2, on the same training sets."""
+SHARED, SHARED_FAMILIES = {"shenzhen-80-natural": "shenzhen-80"}, ("all", "expanding")
+"""Cells of stage 3 that have runs of stage 2, and the families whose rates are the same there."""
 CHOSEN = {"jsrt-20": "3*shallow:4"}
 """Cells of stage 2, each with what is chosen for it without its own set and was not run there."""
 ADDED = ("shenzhen-80", "jsrt-80")
@@ -304,7 +304,8 @@ def starts_cells() -> list[Cell]:
 
 def starts_stage(rates: dict) -> Iterator[Group]:
     for cell in starts_cells():
-        for family in () if cell.name in SHARED else STARTS_FAMILIES:
+        shared = SHARED_FAMILIES if cell.name in SHARED else ()
+        for family in (one for one in STARTS_FAMILIES if one not in shared):
             yield from _groups(family, cell, rates[f"{cell.data}-20-{cell.start}"])
         untouched = ("none",) if cell.start != "natural" else ("none", "scratch")
         yield Group("untouched", ((cell, untouched),))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -30,6 +30,7 @@ from second_study_design import (
     ROBUST_OF,
     SEARCHES,
     SHARED,
+    SHARED_FAMILIES,
     SIDES,
     STARTS_FAMILIES,
     Cell,
@@ -538,12 +539,21 @@ def folders_of_start(output: Path, name: str) -> list[Path]:
     return [folder for folder in folders if (folder / RUNS).is_file()]
 
 
+def _is_asked(folder: Path) -> Callable[[str], bool]:
+    """Return what tells the strategies that stage 3 compares, of what a folder has."""
+    of_stage_2 = folder.parent.name == "strategies"
+    asked = SHARED_FAMILIES if of_stage_2 else (*STARTS_FAMILIES, "none", "scratch")
+    return lambda text: family_of(text) in asked
+
+
 def tables_of_start(output: Path, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the cases and the runs of a cell of stage 3."""
-    found = [read_tables(folder) for folder in folders_of_start(output, name)]
+    found = [
+        tuple(table[table["strategy"].map(_is_asked(folder))] for table in read_tables(folder))
+        for folder in folders_of_start(output, name)
+    ]
     cases, runs = (pd.concat(tables, ignore_index=True) for tables in zip(*found, strict=True))
-    asked, run = {*STARTS_FAMILIES, "none", "scratch"}, list(IDENTITY)
-    cases, runs = (one[one["strategy"].map(family_of).isin(asked)] for one in (cases, runs))
+    run = list(IDENTITY)
     return cases.drop_duplicates([*run, "key"]), runs.drop_duplicates(run)
 
 
