@@ -351,8 +351,8 @@ def _check_owner(path: Path) -> None:
         run = RunDirectory(given.parent)
         if run.has_record and run.writes(given):
             owner = f"is a file of the run in {run.path}"
-        elif known := [r for r, names in _OWN_FILES.items() if _is_of(given, r, names)]:
-            owner = f"is a file of {RECORDS[known[0]]} there"
+        elif record := next((r for r, of in _OWN_FILES.items() if _is_of(given, r, of)), None):
+            owner = f"is a file of {RECORDS[record]} there"
         elif folder := _lists(given.absolute()):
             owner = f"is listed in {folder}"
         else:

@@ -1,6 +1,6 @@
 """What names of folders mean: parts, classes, folds, visits, batches; all others are patients.
 
-`as_seen` tells what people see of a name.
+`as_seen` makes names of folders, files and patients equal if they look the same.
 """
 
 from __future__ import annotations
